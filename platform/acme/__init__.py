@@ -1,0 +1,1 @@
+"""ACME, a copper mine: its sources, declared, and its source systems, simulated."""

@@ -1,0 +1,1 @@
+"""malacate: every source takes one path to its raw table; every row arrives once."""

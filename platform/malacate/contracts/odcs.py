@@ -1,0 +1,180 @@
+"""Open Data Contract Standard v3 files -> ``Table``. Types and rules stand elsewhere."""
+
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, get_args
+
+import pydantic
+from open_data_contract_standard.model import (
+    OpenDataContractStandard,
+    SchemaObject,
+    SchemaProperty,
+)
+
+from malacate.contracts.document import Document, Place, load
+from malacate.contracts.table import Column, Table
+from malacate.contracts.types import arrow_type
+from malacate.errors import ConfigError
+from malacate.names import TableName, legal
+
+TABLE_PROPERTIES = {"extraColumns", "quarantineLimit"}
+COLUMN_PROPERTIES = {"unit", "aliases", "since", "format"}
+_UNITS = {
+    "m": timedelta(minutes=1), "min": timedelta(minutes=1), "minute": timedelta(minutes=1),
+    "h": timedelta(hours=1), "hour": timedelta(hours=1), "hours": timedelta(hours=1),
+    "d": timedelta(days=1), "day": timedelta(days=1), "days": timedelta(days=1),
+}  # fmt: skip
+
+
+def read_contract(path: Path, source: str) -> dict[str, Table]:
+    """The tables that the contract at ``path`` promises for ``source``, by name.
+
+    Raises ``ConfigError`` with file and line for anything it cannot take literally.
+    """
+    document = load(path)
+    contract = _model(document)
+    legal(source, "source")
+    tables = [
+        _table(document, contract, ("schema", i), item, source)
+        for i, item in enumerate(contract.schema_ or [])
+    ]
+    names = [table.name.table for table in tables]
+    for i, name in enumerate(names):
+        if name in names[:i]:
+            place = ("schema", i)
+            raise document.error(place, f"table {name!r} stands twice", "Keep one.", "two_tables")
+    return dict(zip(names, tables, strict=True))
+
+
+def _model(document: Document) -> OpenDataContractStandard:
+    if not isinstance(document.data, dict):
+        raise document.error((), "a contract is a mapping", "Start it with `apiVersion: v3.1.0`.")
+    _known(document, (), document.data, OpenDataContractStandard)
+    try:
+        return OpenDataContractStandard(**document.data)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        raise document.error(
+            tuple(first["loc"]), first["msg"], "See the Open Data Contract Standard, version 3."
+        ) from error
+
+
+def _known(document: Document, place: Place, data: Any, model: type[pydantic.BaseModel]) -> None:
+    fields = {f.alias or name: f.annotation for name, f in model.model_fields.items()}
+    document.known(place, data, fields)
+    for key, value in data.items():
+        nested = next(_models(fields[key]), None)
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items if nested else ():
+            if nested and isinstance(item, dict):
+                inner = (*place, key) if index is None else (*place, key, index)
+                _known(document, inner, item, nested)
+
+
+def _models(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    if getattr(annotation, "__forward_arg__", annotation) == "SchemaProperty":
+        yield SchemaProperty
+    for inner in get_args(annotation):
+        yield from _models(inner)
+
+
+def _table(
+    document: Document,
+    contract: OpenDataContractStandard,
+    place: Place,
+    item: SchemaObject,
+    source: str,
+) -> Table:
+    custom = _custom(document, place, item, TABLE_PROPERTIES)
+    try:
+        name = legal(item.name or "", "table")
+    except ConfigError as error:
+        raise document.error((*place, "name"), error.what, error.advice, error.reason) from error
+    properties = item.properties or []
+    if not properties:
+        raise document.error(place, f"table {name!r} has no columns", "List its properties.")
+    places = [(*place, "properties", i) for i in range(len(properties))]
+    columns = [_column(document, at, prop) for at, prop in zip(places, properties, strict=True)]
+    _no_two_columns(document, places, columns)
+    return Table(
+        name=TableName(f"raw_{source}", name),
+        columns=tuple(columns),
+        key=_key(properties),
+        description=item.description or "",
+        physical_name=item.physicalName or "",
+        extra_columns=custom.get("extraColumns", "reject"),
+        owner=_owner(contract),
+        fresh_within=_freshness(contract, name),
+        quarantine_limit=float(custom.get("quarantineLimit", 0.05)),
+        version=contract.version or "",
+        origin=f"{document.path}:{document.line(place)}",
+    )
+
+
+def _column(document: Document, place: Place, item: SchemaProperty) -> Column:
+    custom = _custom(document, place, item, COLUMN_PROPERTIES)
+    options = item.logicalTypeOptions or {}
+    try:
+        name = legal(item.name or "", "column")
+        kind = arrow_type(item.physicalType or "")
+    except ConfigError as error:
+        raise document.error(place, error.what, error.advice, error.reason) from error
+    required = bool(item.required or item.primaryKey)
+    if required and custom.get("since"):
+        advice = "Older deliveries lack it: drop `required`, or drop `since`."
+        raise document.error(place, f"{name!r} is required and dated `since`", advice, "impossible")
+    return Column(
+        name=name,
+        type=kind,
+        required=required,
+        description=item.description or "",
+        unit=str(custom.get("unit", "")),
+        classification=item.classification or "",
+        physical_name=item.physicalName or "",
+        aliases=tuple(custom.get("aliases", ())),
+        since=str(custom.get("since", "")),
+        minimum=options.get("minimum"),
+        maximum=options.get("maximum"),
+        pattern=options.get("pattern", ""),
+        max_length=options.get("maxLength"),
+        allowed=tuple(str(choice.value) for choice in item.enum or ()),
+        format=str(custom.get("format", "")),
+    )
+
+
+def _custom(
+    document: Document, place: Place, item: SchemaObject | SchemaProperty, allowed: set[str]
+) -> Mapping[str, Any]:
+    given = {entry.property or "": entry.value for entry in item.customProperties or ()}
+    document.known((*place, "customProperties"), given, allowed)
+    return given
+
+
+def _no_two_columns(document: Document, places: list[Place], columns: list[Column]) -> None:
+    seen: dict[str, str] = {}
+    for place, column in zip(places, columns, strict=True):
+        for name in {column.name, column.delivered_as, *column.aliases}:
+            if name in seen:
+                what = f"{column.name!r} and {seen[name]!r} both claim the name {name!r}"
+                raise document.error(place, what, "Give each its own.", "two_columns")
+            seen[name] = column.name
+
+
+def _key(properties: list[SchemaProperty]) -> tuple[str, ...]:
+    keys = [p for p in properties if p.primaryKey]
+    return tuple(p.name or "" for p in sorted(keys, key=lambda p: p.primaryKeyPosition or 0))
+
+
+def _owner(contract: OpenDataContractStandard) -> str:
+    team = contract.team
+    return (team.name or "") if team is not None and not isinstance(team, list) else ""
+
+
+def _freshness(contract: OpenDataContractStandard, table: str) -> timedelta | None:
+    for promise in contract.slaProperties or ():
+        if promise.property in ("freshness", "latency") and promise.element in (None, table):
+            return float(promise.value or 0) * _UNITS[promise.unit or "h"]
+    return None

@@ -1,0 +1,126 @@
+"""The split: good rows | quarantined rows, by what the contract promises of single rows.
+
+``rows in = good + quarantined``, always. Promises about a whole table (unique keys, counts) are
+checks, not rules.
+"""
+
+import json
+import math
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from malacate.contracts.chunk import Chunk, Reject
+from malacate.contracts.table import Column, Table
+
+_LAST_INSTANT = 253_402_300_799_999_999
+_FIRST_INSTANT = -62_135_596_800_000_000
+
+
+def split(table: Table, chunk: Chunk, first_row: int) -> Chunk:
+    """Move the rows that break a rule from ``chunk.rows`` to its rejects.
+
+    ``first_row`` is the place of the chunk's first row in its batch. The first rule that a row
+    breaks, in column order, is its reason.
+    """
+    rows = chunk.rows
+    places = chunk.positions or range(first_row, first_row + rows.num_rows)
+    broken: dict[int, tuple[str, str]] = {}
+    for column in table.columns:
+        values = rows.column(column.name)
+        for reason, detail, bad in _broken(column, values):
+            for index in pc.indices_nonzero(bad).to_pylist():
+                broken.setdefault(index, (reason, f"{column.name} {detail}"))
+    if not broken:
+        return chunk
+    keep = pa.array([i not in broken for i in range(rows.num_rows)])
+    rejects = [
+        Reject(places[index], reason, detail, as_json(rows.slice(index, 1)))
+        for index, (reason, detail) in sorted(broken.items())
+    ]
+    return Chunk(rows.filter(keep), [*chunk.rejects, *rejects])
+
+
+def as_json(row: pa.RecordBatch) -> bytes:
+    """One row as JSON text, exact: numbers that JSON would round are strings."""
+    return json.dumps(row.to_pylist()[0], default=_exact, ensure_ascii=False).encode(
+        "utf-8", "surrogateescape"
+    )
+
+
+def _exact(value: Any) -> str:
+    return value.hex() if isinstance(value, bytes) else str(value)
+
+
+def _broken(column: Column, values: pa.Array) -> Iterator[tuple[str, str, pa.Array]]:
+    if column.required and values.null_count:
+        yield "required_missing", "is required and null", pc.is_null(values)
+    for test in (_not_finite, _outside, _not_an_instant, _not_text):
+        for reason, detail, bad in test(column, values):
+            yield reason, detail, pc.fill_null(bad, False)
+
+
+Finding = Iterator[tuple[str, str, pa.Array]]
+
+
+def _not_finite(column: Column, values: pa.Array) -> Finding:
+    if pa.types.is_floating(column.type):
+        finite = pc.is_finite(values)
+        if pc.all(finite).as_py() is False:
+            yield "not_finite", "is NaN or infinite", pc.invert(finite)
+
+
+def _outside(column: Column, values: pa.Array) -> Finding:
+    low, high = column.minimum, column.maximum
+    if low is None and high is None:
+        return
+    found = pc.min_max(values).as_py()
+    if low is not None and _is(found["min"], lambda v: v < low):
+        yield "below_minimum", f"is below {low:g}", pc.less(values, _as(low, values, math.ceil))
+    if high is not None and _is(found["max"], lambda v: v > high):
+        yield (
+            "above_maximum",
+            f"is above {high:g}",
+            pc.greater(values, _as(high, values, math.floor)),
+        )
+
+
+def _is(value: Any, test: Callable[[Any], bool]) -> bool:
+    return value is not None and test(value)
+
+
+def _as(bound: float, values: pa.Array, whole: Callable[[float], int]) -> pa.Scalar:
+    if pa.types.is_integer(values.type):
+        return pa.scalar(whole(bound))
+    floating = pa.types.is_floating(values.type)
+    return pa.scalar(float(bound)) if floating else pa.scalar(Decimal(str(bound)))
+
+
+def _not_an_instant(column: Column, values: pa.Array) -> Finding:
+    if not pa.types.is_timestamp(column.type):
+        return
+    micros = values.view(pa.int64())
+    found = pc.min_max(micros).as_py()
+    if _is(found["min"], lambda v: v < _FIRST_INSTANT) or _is(
+        found["max"], lambda v: v > _LAST_INSTANT
+    ):
+        outside = pc.or_(pc.less(micros, _FIRST_INSTANT), pc.greater(micros, _LAST_INSTANT))
+        yield "not_an_instant", "is outside the years 1 to 9999 (infinity, perhaps)", outside
+
+
+def _not_text(column: Column, values: pa.Array) -> Finding:
+    if not pa.types.is_string(column.type):
+        return
+    if column.max_length is not None:
+        long = pc.greater(pc.utf8_length(values), column.max_length)
+        yield "too_long", f"is longer than {column.max_length}", long
+    if column.pattern:
+        fits = pc.match_substring_regex(values, f"^(?:{column.pattern})$")
+        yield "pattern_mismatch", f"does not match {column.pattern}", pc.invert(fits)
+    if column.allowed:
+        known = pc.is_in(values, pa.array(column.allowed, pa.string()))
+        bad = pc.and_(pc.invert(known), pc.is_valid(values))
+        yield "not_allowed", f"is none of {', '.join(column.allowed)}", bad

@@ -1,0 +1,138 @@
+"""A folder that someone else drops files into: its listing, and opening one version of a file.
+
+Names are data here: they are listed and hashed, and never become a path that is written to.
+"""
+
+import os
+import stat
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import BinaryIO
+from urllib.parse import quote_from_bytes, unquote_to_bytes
+
+from malacate.errors import SourceUnreachable, Superseded
+
+IGNORED = ("_SUCCESS", "*.crc", "*.tmp", ".*", "*.part", "*~", "_temporary*", "*.filepart")
+"""Names that producers use for work in progress and for markers."""
+
+_PLAIN = bytes(set(range(32, 127)) - {ord("%")}).decode()
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A version of a file: ``name`` relative to the folder, with odd bytes percent-encoded."""
+
+    name: str
+    size: int
+    mtime_ns: int
+    inode: int
+
+    @property
+    def version(self) -> str:
+        """Changes whenever the file is written again."""
+        return f"{self.inode}-{self.mtime_ns}-{self.size}"
+
+
+class Folder:
+    """Files below ``root`` whose relative name matches one of ``patterns``."""
+
+    def __init__(self, root: Path, patterns: tuple[str, ...] = ("*",)) -> None:
+        self.root = root
+        self._patterns = patterns
+
+    def list(self) -> Iterator[Entry]:
+        """Every file now; a folder that cannot be read is an error, never an empty listing."""
+        for entry, _ in self._walk():
+            if entry is not None:
+                yield entry
+
+    def ignored(self) -> Iterator[str]:
+        """Names that ``list`` passes over: markers, work in progress, other patterns."""
+        for entry, name in self._walk():
+            if entry is None:
+                yield name
+
+    def _walk(self) -> Iterator[tuple[Entry | None, str]]:
+        waiting = [os.fsencode(self.root)]
+        base = len(waiting[0]) + 1
+        while waiting:
+            folder = waiting.pop()
+            try:
+                with os.scandir(folder) as items:
+                    found = sorted(items, key=lambda item: item.name)
+            except OSError as error:
+                raise _unreachable(self.root, error) from error
+            for item in found:
+                if item.is_dir(follow_symlinks=False):
+                    waiting.append(item.path)
+                elif (name := _readable(item.path[base:])) is not None:
+                    yield self._entry(item, name), name
+
+    def _entry(self, item: "os.DirEntry[bytes]", name: str) -> Entry | None:
+        last = name.rsplit("/", 1)[-1]
+        if any(fnmatchcase(last, pattern) for pattern in IGNORED):
+            return None
+        if not any(fnmatchcase(name, pattern) for pattern in self._patterns):
+            return None
+        try:
+            facts = item.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            return None
+        if not stat.S_ISREG(facts.st_mode):
+            return None
+        return Entry(name, facts.st_size, facts.st_mtime_ns, facts.st_ino)
+
+    @contextmanager
+    def open(self, name: str, version: str) -> Iterator[BinaryIO]:
+        """Read exactly ``version``; raise ``Superseded`` if the file is, or becomes, another one.
+
+        ``FileNotFoundError`` means that it is gone.
+        """
+        path = os.path.join(os.fsencode(self.root), unquote_to_bytes(name))  # noqa: PTH118
+        with open(path, "rb", buffering=0, opener=_without_links) as file:
+            _require(file, name, version)
+            yield file
+            _require(file, name, version)
+
+
+def _without_links(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW)
+
+
+def _require(file: BinaryIO, name: str, version: str) -> None:
+    facts = os.fstat(file.fileno())
+    now = Entry(name, facts.st_size, facts.st_mtime_ns, facts.st_ino).version
+    if now != version:
+        raise Superseded(
+            "the file was written again while it waited",
+            "Nothing to do: its new version is next.",
+            object=name,
+            expected=version,
+            actual=now,
+            reason="superseded",
+        )
+
+
+def _readable(name: bytes) -> str:
+    """``name`` as text: one to one, whatever bytes it has."""
+    return quote_from_bytes(name, safe=_PLAIN) if _odd(name) else name.decode()
+
+
+def _odd(name: bytes) -> bool:
+    try:
+        return "%" in (text := name.decode()) or not text.isprintable()
+    except UnicodeDecodeError:
+        return True
+
+
+def _unreachable(root: Path, error: OSError) -> SourceUnreachable:
+    return SourceUnreachable(
+        "a drop folder cannot be listed",
+        "Create it, or give this user read access to it.",
+        object=str(root),
+        actual=error.strerror or str(error),
+        reason="unreachable",
+    )

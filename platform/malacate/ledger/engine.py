@@ -1,0 +1,42 @@
+"""Opening the ledger's database: what SQLite and Postgres do differently stands here."""
+
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
+
+
+def insert(connection: sa.Connection) -> Any:
+    """The dialect's INSERT that knows ON CONFLICT."""
+    return postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+
+
+def open_engine(url: str) -> sa.Engine:
+    """An engine whose transactions exclude each other where the database locks as a whole."""
+    engine = sa.create_engine(url, pool_pre_ping=True)
+    if engine.dialect.name == "sqlite":
+        _prepare_sqlite(engine, url)
+    return engine
+
+
+def _prepare_sqlite(engine: sa.Engine, url: str) -> None:
+    """WAL once, at creation: every opener that asks for it would lock the others out."""
+
+    @sa.event.listens_for(engine, "connect")
+    def _each(connection: Any, _: Any) -> None:
+        connection.isolation_level = None
+        connection.execute("pragma busy_timeout = 60000")
+        connection.execute("pragma synchronous = full")
+
+    @sa.event.listens_for(engine, "begin")
+    def _immediate(connection: sa.Connection) -> None:
+        connection.exec_driver_sql("begin immediate")
+
+    file = Path(sa.make_url(url).database or "")
+    if not file.exists():
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with engine.connect() as connection:
+            connection.rollback()
+            raw: Any = connection.connection.driver_connection
+            raw.execute("pragma journal_mode = wal")

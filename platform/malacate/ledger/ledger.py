@@ -1,0 +1,276 @@
+"""The queue: note what was found, claim it, say how it ended. No reading of sources here."""
+
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+
+from malacate import crash
+from malacate.errors import Fenced
+from malacate.ledger.engine import insert, open_engine
+from malacate.ledger.owner import is_dead, this_process
+from malacate.ledger.tables import ATTEMPT, BATCH, METADATA
+from malacate.ledger.work import Claim, Found
+
+ENDED = ("loaded", "quarantined", "superseded", "vanished")
+"""States that no worker takes up again by itself."""
+
+_FOUND = ("source", "kind", "object", "version", "ordinal", "size", "lo", "hi")
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a batch ended: its state, its counts, and the reason if it is not loaded."""
+
+    state: str
+    rows_read: int = 0
+    rows_loaded: int = 0
+    rows_quarantined: int = 0
+    landing: str = ""
+    reason: str = ""
+    error: str = ""
+
+
+class Ledger:
+    """The control database at ``url`` (SQLAlchemy: ``sqlite:///file`` or ``postgresql+psycopg://``).
+
+    A claim holds for ``lease_seconds``. An object whose worker died ``max_crashes`` times is
+    poison: it goes to quarantine instead of being claimed again.
+    """
+
+    def __init__(
+        self,
+        url: str,
+        lease_seconds: float = 300.0,
+        max_crashes: int = 3,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self._engine = open_engine(url)
+        self._lease = lease_seconds
+        self._max_crashes = max_crashes
+        self._clock = clock
+        self._owner = this_process()
+        METADATA.create_all(self._engine)
+
+    @contextmanager
+    def _transaction(self) -> Iterator[sa.Connection]:
+        with self._engine.begin() as connection:
+            yield connection
+
+    def note(self, found: Sequence[Found], supersede: bool = False) -> int:
+        """Remember what was found; return how many of it is new.
+
+        Seen again, only its count of deliveries grows. With ``supersede``, waiting versions older
+        than a noted one of the same object are given up.
+        """
+        with self._transaction() as connection:
+            known = self._known(connection, found)
+            fresh = [f for f in {f.batch_id: f for f in found}.values() if f.batch_id not in known]
+            if fresh:
+                upsert = insert(connection)(BATCH).on_conflict_do_nothing()
+                connection.execute(upsert, [self._row(f) for f in fresh])
+            for batch_id in known:
+                again = sa.update(BATCH).where(BATCH.c.batch_id == batch_id)
+                connection.execute(again.values(deliveries=BATCH.c.deliveries + 1))
+            for newer in fresh if supersede else ():
+                self._give_up_older(connection, newer)
+            crash.point("seen")
+        return len(fresh)
+
+    def _known(self, connection: sa.Connection, found: Sequence[Found]) -> set[str]:
+        ids = [f.batch_id for f in found]
+        known: set[str] = set()
+        for start in range(0, len(ids), 500):
+            some = sa.select(BATCH.c.batch_id).where(BATCH.c.batch_id.in_(ids[start : start + 500]))
+            known.update(connection.scalars(some))
+        return known
+
+    def _row(self, found: Found) -> dict[str, Any]:
+        return {
+            **{name: getattr(found, name) for name in _FOUND},
+            "batch_id": found.batch_id,
+            "table_name": found.table,
+            "state": "seen",
+            "first_seen": self._clock(),
+            "deliveries": 1,
+            "epoch": 0,
+            "attempts": 0,
+            "crashes": 0,
+            "next_try": 0.0,
+            "is_reported": False,
+        }
+
+    def _give_up_older(self, connection: sa.Connection, newer: Found) -> None:
+        older = _same_object(newer) & (BATCH.c.state == "seen") & (BATCH.c.ordinal < newer.ordinal)
+        values = {"state": "superseded", "reason": newer.version, "ended": self._clock()}
+        connection.execute(sa.update(BATCH).where(older).values(**values))
+
+    def claim(self, source: str, table: str, limit: int = 1) -> list[Claim]:
+        """Take up to ``limit`` batches, least tried and oldest first; nobody else gets them.
+
+        A batch that a worker died on comes alone, so that it cannot take others down with it.
+        """
+        with self._transaction() as connection:
+            rows = self._claimable(connection, source, table, limit)
+            claims: list[Claim] = []
+            for row in rows:
+                if row.kind == "object" and row.crashes >= self._max_crashes:
+                    self._poison(connection, row)
+                elif row.crashes and claims:
+                    break
+                else:
+                    claims.append(self._take(connection, row))
+                    if row.crashes:
+                        break
+            crash.point("claim_before_commit")
+        crash.point("claimed")
+        return claims
+
+    def _claimable(
+        self, connection: sa.Connection, source: str, table: str, limit: int
+    ) -> Sequence[Any]:
+        now, c = self._clock(), BATCH.c
+        mine = (c.source == source) & (c.table_name == table)
+        busy: Iterable[str] = connection.execute(
+            sa.select(c.owner).distinct().where(mine, c.state == "processing")
+        ).scalars()
+        dead = [owner for owner in busy if is_dead(owner)]
+        free = (c.state == "seen") & (c.next_try <= now)
+        expired = (c.state == "processing") & ((c.lease_until < now) | c.owner.in_(dead))
+        query = sa.select(BATCH).where(mine, free | expired)
+        query = query.order_by(c.crashes, c.attempts, c.ordinal, c.object).limit(limit)
+        return connection.execute(query.with_for_update(skip_locked=True)).all()
+
+    def _take(self, connection: sa.Connection, row: Any) -> Claim:
+        now = self._clock()
+        taken = {
+            "state": "processing",
+            "epoch": row.epoch + 1,
+            "attempts": row.attempts + 1,
+            "crashes": row.crashes + 1,
+            "owner": self._owner,
+            "lease_until": now + self._lease,
+        }
+        connection.execute(sa.update(BATCH).where(BATCH.c.batch_id == row.batch_id).values(**taken))
+        attempt = {"batch_id": row.batch_id, "epoch": row.epoch + 1, "owner": self._owner}
+        connection.execute(sa.insert(ATTEMPT).values(**attempt, started=now))
+        found = Found(table=row.table_name, **{n: getattr(row, n) for n in _FOUND})
+        return Claim(found, row.epoch + 1, row.attempts + 1, row.crashes)
+
+    def _poison(self, connection: sa.Connection, row: Any) -> None:
+        values = {
+            "state": "quarantined",
+            "reason": "poison_crash",
+            "error": f"{row.crashes} workers died on it; inspect the file, then release it",
+            "ended": self._clock(),
+        }
+        connection.execute(
+            sa.update(BATCH).where(BATCH.c.batch_id == row.batch_id).values(**values)
+        )
+
+    def renew(self, claim: Claim) -> None:
+        """Hold the claim for another lease; raise ``Fenced`` if another worker has it now."""
+        self._answer(claim, lease_until=self._clock() + self._lease)
+
+    def finish(self, claim: Claim, outcome: Outcome) -> None:
+        """The batch ended. Raises ``Fenced`` if this worker was overtaken."""
+        with self._transaction() as connection:
+            now = self._clock()
+            values = {**vars(outcome), "owner": None, "crashes": 0, "ended": now}
+            self._update(connection, claim, values)
+            self._end_attempt(connection, claim, outcome.state, outcome.error)
+
+    def fail(self, claim: Claim, error: str, reason: str, backoff_seconds: float = 5.0) -> None:
+        """A passing failure: the batch waits, twice as long each time (an hour at most)."""
+        wait = min(backoff_seconds * 2 ** (claim.attempts - 1), 3600.0)
+        with self._transaction() as connection:
+            values = {"state": "seen", "owner": None, "crashes": claim.crashes, "error": error}
+            again = {"reason": reason, "next_try": self._clock() + wait}
+            self._update(connection, claim, {**values, **again})
+            self._end_attempt(connection, claim, "failed", error)
+
+    def _answer(self, claim: Claim, **values: Any) -> None:
+        with self._transaction() as connection:
+            self._update(connection, claim, values)
+
+    def _update(self, connection: sa.Connection, claim: Claim, values: dict[str, Any]) -> None:
+        holds = (BATCH.c.batch_id == claim.batch_id) & (BATCH.c.epoch == claim.epoch)
+        holds &= BATCH.c.state == "processing"
+        if connection.execute(sa.update(BATCH).where(holds).values(**values)).rowcount:
+            return
+        raise Fenced(
+            "another worker took this batch over",
+            "Nothing to do: its work is kept, this worker stops.",
+            source=f"{claim.found.source}/{claim.found.table}",
+            object=claim.found.object,
+            position=f"epoch {claim.epoch}",
+            reason="fenced",
+        )
+
+    def _end_attempt(
+        self, connection: sa.Connection, claim: Claim, outcome: str, error: str
+    ) -> None:
+        one = (ATTEMPT.c.batch_id == claim.batch_id) & (ATTEMPT.c.epoch == claim.epoch)
+        values = {"ended": self._clock(), "outcome": outcome, "error": error or None}
+        connection.execute(sa.update(ATTEMPT).where(one).values(**values))
+
+    def mend(self, loaded: Iterable[tuple[str, Outcome]]) -> int:
+        """Take over what the warehouse's markers say is loaded; return how many that changed."""
+        mended = 0
+        with self._transaction() as connection:
+            for batch_id, outcome in loaded:
+                stale = (BATCH.c.batch_id == batch_id) & (BATCH.c.state != "loaded")
+                values = {**vars(outcome), "owner": None, "crashes": 0, "ended": self._clock()}
+                update = sa.update(BATCH).where(stale).values(epoch=BATCH.c.epoch + 1, **values)
+                mended += connection.execute(update).rowcount
+        return mended
+
+    def release(self, batch_ids: Sequence[str]) -> int:
+        """Let quarantined, waiting or vanished batches be claimed again, at once."""
+        values = {"state": "seen", "crashes": 0, "attempts": 0, "next_try": 0.0, "reason": None}
+        free = BATCH.c.state.in_(("quarantined", "vanished", "seen"))
+        with self._transaction() as connection:
+            update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids), free).values(**values)
+            return connection.execute(update).rowcount
+
+    def mark_reported(self, batch_ids: Sequence[str]) -> None:
+        """These were told to the orchestrator; until then every run tells them again."""
+        with self._transaction() as connection:
+            some = BATCH.c.batch_id.in_(batch_ids)
+            connection.execute(sa.update(BATCH).where(some).values(is_reported=True))
+
+    def batches(self, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
+        """Rows of the ledger as dictionaries, oldest first."""
+        query = sa.select(BATCH).where(*where).order_by(BATCH.c.first_seen, BATCH.c.ordinal)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def attempts(self, batch_id: str) -> list[dict[str, Any]]:
+        """Every claim of one batch, first to last."""
+        query = sa.select(ATTEMPT).where(ATTEMPT.c.batch_id == batch_id).order_by(ATTEMPT.c.epoch)
+        with self._engine.connect() as connection:
+            return [dict(row) for row in connection.execute(query).mappings()]
+
+    def status(self) -> list[dict[str, Any]]:
+        """Per source, table and state: batches, rows, oldest."""
+        c = BATCH.c
+        query = sa.select(
+            c.source,
+            c.table_name.label("table"),
+            c.state,
+            sa.func.count().label("batches"),
+            sa.func.coalesce(sa.func.sum(c.rows_loaded), 0).label("rows_loaded"),
+            sa.func.coalesce(sa.func.sum(c.rows_quarantined), 0).label("rows_quarantined"),
+            sa.func.min(c.first_seen).label("oldest"),
+        ).group_by(c.source, c.table_name, c.state)
+        with self._engine.connect() as connection:
+            ordered = query.order_by(c.source, c.table_name, c.state)
+            return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def _same_object(found: Found) -> sa.ColumnElement[bool]:
+    c = BATCH.c
+    return sa.and_(c.source == found.source, c.table_name == found.table, c.object == found.object)

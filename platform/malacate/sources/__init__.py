@@ -1,0 +1,1 @@
+"""The systems that are read. A source finds what is new, and reads it as Arrow."""

@@ -1,0 +1,1 @@
+"""Where tables are served from: publish once, read a consistent snapshot."""

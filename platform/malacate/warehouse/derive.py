@@ -1,0 +1,123 @@
+"""Derived raw tables: the state behind a change log, the hours behind readings.
+
+Each is recomputed, for what a batch touched, from all that is published: so the order, the
+number and the lateness of batches cannot matter.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from malacate.contracts.table import Column, Table
+from malacate.names import quote
+from malacate.warehouse.protocol import BATCH_COLUMN
+
+CHANGE_COLUMNS = (
+    Column("_op", pa.string(), True, "I, U, D, or R for a row of the first snapshot"),
+    Column("_position_hi", pa.int64(), True, "position in the source's log: high part"),
+    Column("_position_lo", pa.int64(), True, "position in the source's log: low part"),
+    Column("_seq", pa.int64(), True, "order among changes with one position"),
+    Column("_is_snapshot", pa.bool_(), True, "read by a backfill, not from the log"),
+    Column("_source_at", pa.timestamp("us", "UTC"), True, "when the source committed it"),
+    Column("_event_id", pa.string(), True, "identity of the change at its source"),
+)
+"""What a change carries beside the columns of its table."""
+
+STATE_COLUMNS = (
+    *CHANGE_COLUMNS[:6],
+    Column("is_deleted", pa.bool_(), True, "the row is gone at the source; kept as a tombstone"),
+)
+"""What a row of current state carries beside the columns of its table."""
+
+
+def _q(names: Sequence[str]) -> str:
+    return ", ".join(quote(name, "duckdb") for name in names)
+
+
+@dataclass(frozen=True)
+class Fold:
+    """Current state by key: the last change wins, a deletion stays as a tombstone.
+
+    ``table`` is the current state's contract without the change columns.
+    """
+
+    table: Table
+
+    @property
+    def target(self) -> Table:
+        """The state table."""
+        return self.table.having(*STATE_COLUMNS)
+
+    def statements(self, published: Table) -> Sequence[str]:
+        """Recompute the keys that the batch touched from the whole change log."""
+        log, state = published.name.sql("duckdb"), self.target.name.sql("duckdb")
+        key = _q(self.table.key)
+        columns = _q([c.name for c in self.target.columns if c.name != "is_deleted"])
+        touched = f"select distinct {key} from {log} where {BATCH_COLUMN} = $batch_id"
+        return (
+            f"delete from {state} where ({key}) in ({touched})",
+            f"insert into {state} by name select {columns}, _op = 'D' as is_deleted, "
+            f"{BATCH_COLUMN} from {log} where ({key}) in ({touched}) "
+            f"qualify row_number() over (partition by {key} order by {_order()}) = 1",
+        )
+
+
+def _order() -> str:
+    """Latest first, by position alone, never by a clock that cuts to milliseconds.
+
+    Any logged change wins over a row of a snapshot: the log is read from before the snapshot on,
+    so it holds every change that the snapshot could have seen.
+    """
+    return (
+        "case when _is_snapshot then null else _position_hi end desc nulls last, "
+        "case when _is_snapshot then null else _position_lo end desc nulls last, "
+        "_seq desc, _source_at desc, _event_id desc"
+    )
+
+
+@dataclass(frozen=True)
+class HourlyStats:
+    """Per sensor and hour: readings, completeness, RMS, PPV and peak vector sum.
+
+    ``expected_per_hour`` readings make an hour complete. PPV is the largest absolute peak
+    particle velocity of the three axes, in mm/s; the hour's RMS is the quadratic mean of the
+    readings' RMS, in mm/s. A changed hour has its revision raised; an unchanged one is left.
+    """
+
+    table: Table
+    expected_per_hour: int
+
+    @property
+    def target(self) -> Table:
+        """The table of hours."""
+        return self.table
+
+    def statements(self, published: Table) -> Sequence[str]:
+        """Recompute the hours of the batch's readings from all readings of those hours."""
+        raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
+        touched = (
+            f"select distinct sensor_id, date_trunc('hour', measured_at) as hour_at from {raw} "
+            f"where {BATCH_COLUMN} = $batch_id"
+        )
+        return (
+            f"create or replace temp table hour_now as with touched as ({touched}), "
+            "once as (select distinct on (r.sensor_id, r.seq) r.*, t.hour_at "
+            f"from {raw} r join touched t on r.sensor_id = t.sensor_id "
+            "and date_trunc('hour', r.measured_at) = t.hour_at "
+            "order by r.sensor_id, r.seq, r.measured_at) "
+            "select sensor_id, max(sector_id) as sector_id, hour_at, count(*) as readings, "
+            f"{self.expected_per_hour}::bigint as expected_readings, "
+            f"round(count(*) / {self.expected_per_hour}, 6)::double as completeness, "
+            "round(sqrt(avg(rms_mm_s * rms_mm_s)), 6) as rms_mm_s, "
+            "max(greatest(abs(ppv_tran_mm_s), abs(ppv_vert_mm_s), abs(ppv_long_mm_s))) "
+            "as ppv_mm_s, max(pvs_mm_s) as peak_pvs_mm_s from once group by sensor_id, hour_at",
+            "create or replace temp table hour_changed as select n.*, "
+            "coalesce(h.revision, 0) + 1 as revision, $batch_id as _batch_id from hour_now n "
+            f"left join {hours} h using (sensor_id, hour_at) where h.sensor_id is null or "
+            "(h.readings, h.rms_mm_s, h.ppv_mm_s, h.peak_pvs_mm_s) is distinct from "
+            "(n.readings, n.rms_mm_s, n.ppv_mm_s, n.peak_pvs_mm_s)",
+            f"delete from {hours} where (sensor_id, hour_at) in "
+            "(select sensor_id, hour_at from hour_changed)",
+            f"insert into {hours} by name from hour_changed",
+        )

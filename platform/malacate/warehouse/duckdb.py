@@ -1,0 +1,215 @@
+"""DuckDB as warehouse: one file, one writing process at a time, one transaction per publish."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+import tenacity
+
+from malacate import crash
+from malacate.batch import WriteMode
+from malacate.errors import SourceGap, WarehouseBusy
+from malacate.names import TableName, quote
+from malacate.warehouse.duckdb_tables import kind_of, prepare
+from malacate.warehouse.duckdb_write import within, write
+from malacate.warehouse.protocol import (
+    Marker,
+    Partition,
+    Publication,
+    Published,
+)
+
+_MARKER = "batch_id, object, version, ordinal, rows, rows_quarantined, landing, is_current"
+
+
+class DuckDBWarehouse:
+    """The warehouse in the DuckDB file ``path``; ``lake_root`` is where landings are read from.
+
+    Other processes are waited for, ``patience_seconds`` at most, then ``WarehouseBusy``.
+    """
+
+    dialect = "duckdb"
+
+    def __init__(self, path: Path, lake_root: Path, patience_seconds: float = 60.0) -> None:
+        self.path = path.absolute()
+        self._lake_root = lake_root.absolute()
+        self._patience = patience_seconds
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    @contextmanager
+    def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        waiting = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(duckdb.IOException),
+            wait=tenacity.wait_random_exponential(multiplier=0.05, max=2.0),
+            stop=tenacity.stop_after_delay(self._patience),
+            reraise=True,
+        )
+        try:
+            connection = waiting(duckdb.connect, str(self.path))
+        except duckdb.IOException as error:
+            raise _busy(self.path, error) from error
+        try:
+            connection.execute("set timezone = 'UTC'")
+            yield connection
+        finally:
+            connection.close()
+
+    @contextmanager
+    def _transaction(self) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._open() as connection:
+            connection.begin()
+            try:
+                prepare(connection)
+                yield connection
+                crash.point("tx_marker")
+                connection.commit()
+            except BaseException:
+                connection.rollback()
+                raise
+            crash.point("committed")
+
+    def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """See ``Warehouse.publish``."""
+        with self._transaction() as connection:
+            done = [self._publish(connection, publication) for publication in publications]
+        crash.point("closed")
+        return done
+
+    def _publish(self, connection: duckdb.DuckDBPyConnection, this: Publication) -> Published:
+        landing = this.landing
+        if _marked(connection, landing.batch_id):
+            return Published(landing.batch_id, "already", landing.rows)
+        crash.point("tx_checked")
+        if _is_overtaken(connection, this):
+            return Published(landing.batch_id, "superseded")
+        deleted = write(connection, this, self._lake_root)
+        crash.point("tx_rows")
+        _mark(connection, this)
+        return Published(landing.batch_id, "published", landing.rows, deleted)
+
+    def markers(
+        self, table: TableName, batch_ids: Sequence[str] | None = None
+    ) -> dict[str, Marker]:
+        """See ``Warehouse.markers``."""
+        if not self.path.exists():
+            return {}
+        where = "schema_name = ? and table_name = ?"
+        values: list[Any] = [table.schema, table.table]
+        if batch_ids is not None:
+            where += " and list_contains(?, batch_id)"
+            values.append(list(batch_ids))
+        with self._transaction() as connection:
+            query = f"select {_MARKER} from malacate.loads where {where}"
+            rows = connection.execute(query, values).fetchall()
+        return {row[0]: Marker(*row) for row in rows}
+
+    def position(self, table: TableName) -> str | None:
+        """See ``Warehouse.position``."""
+        if not self.path.exists():
+            return None
+        with self._transaction() as connection:
+            return _position(connection, table)
+
+    def read(
+        self, table: TableName, columns: Sequence[str] = (), partition: Partition | None = None
+    ) -> pa.Table:
+        """See ``Warehouse.read``."""
+        chosen = ", ".join(quote(name, "duckdb") for name in columns) or "*"
+        sql = f"select {chosen} from {table.sql('duckdb')}"
+        values: dict[str, Any] = {}
+        if partition is not None:
+            condition, values = within(partition)
+            sql += f" where {condition}"
+        return self.query(sql, values)
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """See ``Warehouse.query``."""
+        with self._open() as connection:
+            return connection.execute(sql, dict(parameters or {})).to_arrow_table()
+
+    def exists(self, table: TableName) -> bool:
+        """See ``Warehouse.exists``."""
+        if not self.path.exists():
+            return False
+        with self._open() as connection:
+            return kind_of(connection, table) is not None
+
+
+def _marked(connection: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
+    query = "select 1 from malacate.loads where batch_id = ?"
+    return connection.execute(query, [batch_id]).fetchone() is not None
+
+
+def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> bool:
+    """Whether something newer is published already. A window must begin where the last ended."""
+    landing = this.landing
+    if landing.kind == "window":
+        position = _position(connection, this.table.name)
+        if position == landing.lo:
+            return False
+        if position is not None and int(position) >= int(landing.hi or 0):
+            return True
+        raise _gap(this, position)
+    if not this.replaces_older and this.mode is not WriteMode.SNAPSHOT:
+        return False
+    newest = connection.execute(
+        "select max(ordinal) from malacate.loads "
+        "where schema_name = ? and table_name = ? and object = ?",
+        [this.table.name.schema, this.table.name.table, landing.object],
+    ).fetchone()
+    return bool(newest and newest[0] is not None and newest[0] > landing.ordinal)
+
+
+def _position(connection: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
+    found = connection.execute(
+        "select position from malacate.positions where schema_name = ? and table_name = ?",
+        [table.schema, table.table],
+    ).fetchone()
+    return str(found[0]) if found else None
+
+
+def _mark(connection: duckdb.DuckDBPyConnection, this: Publication) -> None:
+    landing, name = this.landing, this.table.name
+    where = "schema_name = ? and table_name = ?"
+    at = [name.schema, name.table]
+    if this.replaces_older or this.mode is WriteMode.SNAPSHOT:
+        connection.execute(
+            f"update malacate.loads set is_current = false where {where} and object = ?",
+            [*at, landing.object],
+        )
+    connection.execute(
+        "insert into malacate.loads (batch_id, schema_name, table_name, object, version, ordinal, "
+        "mode, rows, rows_quarantined, landing, epoch, is_current) "
+        "values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, true)",
+        [landing.batch_id, *at, landing.object, landing.version, landing.ordinal, this.mode.value,
+         landing.rows, landing.rows_quarantined, f"{landing.schema}/{landing.table}", this.epoch],
+    )  # fmt: skip
+    if landing.hi is not None:
+        connection.execute(f"delete from malacate.positions where {where}", at)
+        values = [*at, landing.hi, landing.batch_id]
+        connection.execute("insert into malacate.positions values (?, ?, ?, ?)", values)
+
+
+def _gap(this: Publication, position: str | None) -> SourceGap:
+    return SourceGap(
+        "a window does not begin where the last one ended",
+        "Run the table again: it reads from the warehouse's position.",
+        source=str(this.table.name),
+        object=this.landing.object,
+        expected=f"a window from {position}",
+        actual=f"one from {this.landing.lo}",
+        reason="gap",
+    )
+
+
+def _busy(path: Path, error: Exception) -> WarehouseBusy:
+    return WarehouseBusy(
+        "the warehouse file is held by another process, or cannot be opened",
+        "Close notebooks and shells that have it open (a DuckDB file has one writer), then retry.",
+        object=str(path),
+        actual=str(error).splitlines()[0],
+        reason="warehouse_busy",
+    )

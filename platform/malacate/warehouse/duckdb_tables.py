@@ -1,0 +1,90 @@
+"""DuckDB DDL: the markers' own tables, and tables that follow their contract."""
+
+import duckdb
+
+from malacate.contracts.drift import same, widens
+from malacate.contracts.table import Table
+from malacate.contracts.types import arrow_type
+from malacate.errors import SchemaDrift
+from malacate.names import TableName, quote
+from malacate.warehouse.protocol import BATCH_COLUMN
+
+SYSTEM = (
+    "create schema if not exists malacate",
+    "create table if not exists malacate.loads (batch_id varchar primary key, "
+    "schema_name varchar not null, table_name varchar not null, object varchar not null, "
+    "version varchar not null, ordinal bigint not null, mode varchar not null, "
+    "rows bigint not null, rows_quarantined bigint not null, landing varchar not null, "
+    "epoch integer not null, is_current boolean not null, "
+    "published_at timestamptz not null default current_timestamp)",
+    "create table if not exists malacate.positions (schema_name varchar not null, "
+    "table_name varchar not null, position varchar not null, batch_id varchar not null)",
+    "create table if not exists malacate.quarantine (batch_id varchar not null, "
+    "schema_name varchar not null, table_name varchar not null, position bigint not null, "
+    "reason varchar not null, detail varchar not null, raw blob not null)",
+)
+
+
+def prepare(connection: duckdb.DuckDBPyConnection) -> None:
+    """Create what markers, positions and quarantine are kept in."""
+    for statement in SYSTEM:
+        connection.execute(statement)
+
+
+def kind_of(connection: duckdb.DuckDBPyConnection, name: TableName) -> str | None:
+    """``table``, ``view``, or ``None`` if there is neither."""
+    found = connection.execute(
+        "select table_type from information_schema.tables "
+        "where table_schema = ? and table_name = ?",
+        [name.schema, name.table],
+    ).fetchone()
+    return None if found is None else "view" if found[0] == "VIEW" else "table"
+
+
+def make_schema(connection: duckdb.DuckDBPyConnection, name: TableName) -> None:
+    """Create the schema that ``name`` is in."""
+    connection.execute(f"create schema if not exists {quote(name.schema, 'duckdb')}")
+
+
+def follow(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
+    """Create the table, or add and widen columns until it holds what its contract says.
+
+    A column that the contract dropped stays, for the rows that have it. Raises ``SchemaDrift``
+    for a change that would lose values.
+    """
+    make_schema(connection, table.name)
+    if kind_of(connection, table.name) == "view":
+        connection.execute(f"drop view {table.name.sql('duckdb')}")
+    columns = ", ".join(f"{quote(c.name, 'duckdb')} {c.sql_type}" for c in table.columns)
+    connection.execute(
+        f"create table if not exists {table.name.sql('duckdb')} "
+        f"({columns}, {BATCH_COLUMN} varchar not null)"
+    )
+    described = connection.execute(f"describe {table.name.sql('duckdb')}").fetchall()
+    standing = {row[0]: row[1] for row in described}
+    for column in table.columns:
+        if column.name not in standing:
+            _alter(
+                connection, table, f"add column {quote(column.name, 'duckdb')} {column.sql_type}"
+            )
+        elif not same(had := arrow_type(standing[column.name]), column.type):
+            if not widens(had, column.type):
+                raise _narrowed(table, column.name, standing[column.name], column.sql_type)
+            change = f"alter column {quote(column.name, 'duckdb')} type {column.sql_type}"
+            _alter(connection, table, change)
+
+
+def _alter(connection: duckdb.DuckDBPyConnection, table: Table, change: str) -> None:
+    connection.execute(f"alter table {table.name.sql('duckdb')} {change}")
+
+
+def _narrowed(table: Table, column: str, had: str, wanted: str) -> SchemaDrift:
+    return SchemaDrift(
+        "the contract narrows a column that already holds rows",
+        f"Keep {had} in {table.origin or 'the contract'}, or give the column a new name.",
+        source=str(table.name),
+        object=column,
+        expected=f"{had} or wider",
+        actual=wanted,
+        reason="schema_drift",
+    )

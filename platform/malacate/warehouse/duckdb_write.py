@@ -1,0 +1,130 @@
+"""DuckDB statements of each write mode. All run inside the caller's transaction.
+
+A snapshot is a view over its own Parquet: its rows are written once. What accumulates is a table.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import duckdb
+from sqlglot import exp
+
+from malacate.batch import WriteMode
+from malacate.lake.landing import Part
+from malacate.names import quote
+from malacate.warehouse.duckdb_tables import follow, kind_of, make_schema
+from malacate.warehouse.protocol import BATCH_COLUMN, Partition, Publication
+
+
+def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
+    """Put the landing's rows in place; return how many rows went away for it."""
+    if this.mode is WriteMode.SNAPSHOT:
+        _snapshot(connection, this, lake_root)
+        deleted = 0
+    else:
+        follow(connection, this.table)
+        deleted = _make_room(connection, this, lake_root)
+        _insert(connection, this, lake_root)
+    _quarantine(connection, this, lake_root)
+    if this.derives is not None:
+        follow(connection, this.derives.target)
+        for statement in this.derives.statements(this.table):
+            uses = "$batch_id" in statement
+            connection.execute(statement, {"batch_id": this.landing.batch_id} if uses else {})
+    return deleted
+
+
+def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
+    name, table = this.table.name.sql("duckdb"), this.table
+    make_schema(connection, table.name)
+    if kind_of(connection, table.name) == "table":
+        connection.execute(f"drop table {name}")
+    columns = ", ".join(quote(column.name, "duckdb") for column in table.columns)
+    files = exp.array(*(_text(path) for path in paths(this.landing.parts, lake_root)))
+    batch = _text(this.landing.batch_id).sql("duckdb")
+    connection.execute(
+        f"create or replace view {name} as select {columns}, {batch} as {BATCH_COLUMN} "
+        f"from read_parquet({files.sql('duckdb')})"
+    )
+
+
+def _make_room(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
+    name, landing = this.table.name.sql("duckdb"), this.landing
+    if this.mode is WriteMode.PARTITION and this.partition is not None:
+        condition, values = within(this.partition)
+        return _count(connection.execute(f"delete from {name} where {condition}", values))
+    if this.mode is WriteMode.UPSERT:
+        return _delete_keys(connection, this, lake_root)
+    if not this.replaces_older:
+        return 0
+    older = (
+        "select batch_id from malacate.loads "
+        "where schema_name = $schema and table_name = $table and object = $object"
+    )
+    values = {"schema": landing.schema, "table": landing.table, "object": landing.object}
+    delete = f"delete from {name} where {BATCH_COLUMN} in ({older})"
+    return _count(connection.execute(delete, values))
+
+
+def _delete_keys(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
+    name, landing = this.table.name.sql("duckdb"), this.landing
+    key = ", ".join(quote(column, "duckdb") for column in this.table.key)
+    same = " and ".join(f"k.{q} is not distinct from t.{q}" for q in key.split(", "))
+    connection.execute(
+        f"delete from {name} where ({key}) in (select ({key}) from read_parquet($files))",
+        {"files": paths(landing.parts, lake_root)},
+    )
+    if landing.keys is None:
+        return 0
+    gone = f"not exists (select 1 from read_parquet($files) k where {same})"
+    sweep = f"delete from {name} t where {gone}"
+    return _count(connection.execute(sweep, {"files": paths([landing.keys], lake_root)}))
+
+
+def _insert(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
+    connection.execute(
+        f"insert into {this.table.name.sql('duckdb')} by name "
+        f"select *, $batch_id as {BATCH_COLUMN} from read_parquet($files)",
+        {"batch_id": this.landing.batch_id, "files": paths(this.landing.parts, lake_root)},
+    )
+
+
+def _quarantine(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
+    landing = this.landing
+    at = {"schema": landing.schema, "table": landing.table}
+    if this.replaces_older:
+        connection.execute(
+            "delete from malacate.quarantine where batch_id in (select batch_id "
+            "from malacate.loads where schema_name = $schema and table_name = $table "
+            "and object = $object)",
+            {**at, "object": landing.object},
+        )
+    if landing.quarantine is not None:
+        connection.execute(
+            "insert into malacate.quarantine select $batch_id, $schema, $table, position, reason, "
+            "detail, raw from read_parquet($files)",
+            {**at, "batch_id": landing.batch_id, "files": paths([landing.quarantine], lake_root)},
+        )
+
+
+def paths(parts: Sequence[Part], lake_root: Path) -> list[str]:
+    """Where the engine finds the parts."""
+    return [str(lake_root / part.path) for part in parts]
+
+
+def within(partition: Partition) -> tuple[str, dict[str, Any]]:
+    """The condition of a partition, and its bound values."""
+    column = quote(partition.column, "duckdb")
+    if partition.hi is None:
+        return f"{column} = $lo", {"lo": partition.lo}
+    return f"{column} >= $lo and {column} < $hi", {"lo": partition.lo, "hi": partition.hi}
+
+
+def _text(value: str) -> exp.Expression:
+    return exp.Literal.string(value)
+
+
+def _count(result: duckdb.DuckDBPyConnection) -> int:
+    row = result.fetchone()
+    return int(row[0]) if row else 0

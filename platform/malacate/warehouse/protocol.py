@@ -1,0 +1,104 @@
+"""What every warehouse offers. An engine is done when the shared suite is green for it."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import pyarrow as pa
+
+from malacate.batch import WriteMode
+from malacate.contracts.table import Table
+from malacate.lake.landing import Landing
+from malacate.names import TableName
+
+BATCH_COLUMN = "_batch_id"
+"""Every raw table has it: the batch that its row came with."""
+
+
+class Derivation(Protocol):
+    """A table that is a pure function of a published one, renewed in the same transaction."""
+
+    @property
+    def target(self) -> Table:
+        """The derived table."""
+
+    def statements(self, published: Table) -> Sequence[str]:
+        """DuckDB SQL over ``$batch_id``; run after the rows of that batch are in place."""
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The rows with ``lo <= column < hi``; with ``hi`` absent, those with ``column = lo``."""
+
+    column: str
+    lo: Any
+    hi: Any = None
+
+
+@dataclass(frozen=True)
+class Publication:
+    """A landing on its way into its table."""
+
+    table: Table
+    landing: Landing
+    mode: WriteMode
+    epoch: int = 0
+    replaces_older: bool = True
+    partition: Partition | None = None
+    derives: Derivation | None = None
+
+
+@dataclass(frozen=True)
+class Published:
+    """What a publication did. ``outcome`` is ``published``, ``already`` or ``superseded``."""
+
+    batch_id: str
+    outcome: str
+    rows: int = 0
+    deleted: int = 0
+
+
+@dataclass(frozen=True)
+class Marker:
+    """Proof that a batch is in its table: written by the transaction that wrote its rows."""
+
+    batch_id: str
+    object: str
+    version: str
+    ordinal: int
+    rows: int
+    rows_quarantined: int
+    landing: str
+    is_current: bool
+
+
+class Warehouse(Protocol):
+    """Tables, and the markers that say which batches they hold."""
+
+    dialect: str
+
+    def publish(self, publications: Sequence[Publication]) -> list[Published]:
+        """Make landings visible, all in one transaction; a batch that has its marker is skipped.
+
+        A lower ordinal never replaces a higher one of the same object. Raises ``WarehouseBusy``,
+        ``SchemaDrift``, ``SourceGap``; then nothing of it is visible.
+        """
+
+    def markers(
+        self, table: TableName, batch_ids: Sequence[str] | None = None
+    ) -> dict[str, Marker]:
+        """Markers of a table by batch, all or those asked for."""
+
+    def position(self, table: TableName) -> str | None:
+        """Where reading of the table's source stands, as of the last commit."""
+
+    def read(
+        self, table: TableName, columns: Sequence[str] = (), partition: Partition | None = None
+    ) -> pa.Table:
+        """Rows of a table as of one moment."""
+
+    def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
+        """Run one reading statement; values are bound, never pasted."""
+
+    def exists(self, table: TableName) -> bool:
+        """Whether the table has been published."""
