@@ -1,8 +1,8 @@
 """The queue: note what was found, claim it, say how it ended. No reading of sources here."""
 
+import contextlib
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -55,7 +55,7 @@ class Ledger:
         self._owner = this_process()
         METADATA.create_all(self._engine)
 
-    @contextmanager
+    @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
         with self._engine.begin() as connection:
             yield connection
@@ -104,17 +104,23 @@ class Ledger:
         }
 
     def _give_up_older(self, connection: sa.Connection, newer: Found) -> None:
-        older = _same_object(newer) & (BATCH.c.state == "seen") & (BATCH.c.ordinal < newer.ordinal)
-        values = {"state": "superseded", "reason": newer.version, "ended": self._clock()}
-        connection.execute(sa.update(BATCH).where(older).values(**values))
+        same = _same_object(newer)
+        idle = (BATCH.c.state == "seen") | self._abandoned(connection, same)
+        values = {"state": "superseded", "reason": "superseded", "ended": self._clock()}
+        values |= {"error": f"version {newer.version} came", "owner": None}
+        older = sa.update(BATCH).where(same, idle, BATCH.c.ordinal < newer.ordinal)
+        connection.execute(older.values(epoch=BATCH.c.epoch + 1, **values))
 
-    def claim(self, source: str, table: str, limit: int = 1) -> list[Claim]:
+    def claim(
+        self, source: str, table: str, limit: int = 1, tried: Collection[str] = ()
+    ) -> list[Claim]:
         """Take up to ``limit`` batches, least tried and oldest first; nobody else gets them.
 
-        A batch that a worker died on comes alone, so that it cannot take others down with it.
+        ``tried`` are left out. A batch that a worker died on comes alone, so that it cannot take
+        others down with it. ``next_try`` is advice to those who decide whether to run at all.
         """
         with self._transaction() as connection:
-            rows = self._claimable(connection, source, table, limit)
+            rows = self._claimable(connection, source, table, limit, tried)
             claims: list[Claim] = []
             for row in rows:
                 if row.kind == "object" and row.crashes >= self._max_crashes:
@@ -130,19 +136,29 @@ class Ledger:
         return claims
 
     def _claimable(
-        self, connection: sa.Connection, source: str, table: str, limit: int
+        self,
+        connection: sa.Connection,
+        source: str,
+        table: str,
+        limit: int,
+        tried: Collection[str],
     ) -> Sequence[Any]:
-        now, c = self._clock(), BATCH.c
+        c = BATCH.c
         mine = (c.source == source) & (c.table_name == table)
-        busy: Iterable[str] = connection.execute(
-            sa.select(c.owner).distinct().where(mine, c.state == "processing")
-        ).scalars()
-        dead = [owner for owner in busy if is_dead(owner)]
-        free = (c.state == "seen") & (c.next_try <= now)
-        expired = (c.state == "processing") & ((c.lease_until < now) | c.owner.in_(dead))
-        query = sa.select(BATCH).where(mine, free | expired)
+        free = (c.state == "seen") | self._abandoned(connection, mine)
+        query = sa.select(BATCH).where(mine, free, c.batch_id.not_in(tried))
         query = query.order_by(c.crashes, c.attempts, c.ordinal, c.object).limit(limit)
         return connection.execute(query.with_for_update(skip_locked=True)).all()
+
+    def _abandoned(
+        self, connection: sa.Connection, mine: sa.ColumnElement[bool]
+    ) -> sa.ColumnElement[bool]:
+        c = BATCH.c
+        query = sa.select(c.owner).distinct().where(mine, c.state == "processing")
+        busy: Iterable[str] = connection.execute(query).scalars()
+        dead = [owner for owner in busy if is_dead(owner)]
+        lapsed = (c.lease_until < self._clock()) | c.owner.in_(dead)
+        return (c.state == "processing") & lapsed
 
     def _take(self, connection: sa.Connection, row: Any) -> Claim:
         now = self._clock()
@@ -157,8 +173,7 @@ class Ledger:
         connection.execute(sa.update(BATCH).where(BATCH.c.batch_id == row.batch_id).values(**taken))
         attempt = {"batch_id": row.batch_id, "epoch": row.epoch + 1, "owner": self._owner}
         connection.execute(sa.insert(ATTEMPT).values(**attempt, started=now))
-        found = Found(table=row.table_name, **{n: getattr(row, n) for n in _FOUND})
-        return Claim(found, row.epoch + 1, row.attempts + 1, row.crashes)
+        return Claim(_found(row._mapping), row.epoch + 1, row.attempts + 1, row.crashes)
 
     def _poison(self, connection: sa.Connection, row: Any) -> None:
         values = {
@@ -191,6 +206,19 @@ class Ledger:
             again = {"reason": reason, "next_try": self._clock() + wait}
             self._update(connection, claim, {**values, **again})
             self._end_attempt(connection, claim, "failed", error)
+
+    def give_up(self, batch_ids: Sequence[str], why: str) -> None:
+        """These are not worth doing any more; whoever works on one is fenced."""
+        values = {"state": "superseded", "reason": "superseded", "error": why, "owner": None}
+        with self._transaction() as connection:
+            update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids))
+            ended = {"ended": self._clock(), "epoch": BATCH.c.epoch + 1}
+            connection.execute(update.values(**values, **ended))
+
+    def give_back(self, claim: Claim, error: str) -> None:
+        """Let go of a claim that this worker cannot finish, unless it has been answered."""
+        with contextlib.suppress(Fenced):
+            self.fail(claim, error, "interrupted", backoff_seconds=0.0)
 
     def _answer(self, claim: Claim, **values: Any) -> None:
         with self._transaction() as connection:
@@ -228,6 +256,13 @@ class Ledger:
                 mended += connection.execute(update).rowcount
         return mended
 
+    def forget(self, batch_ids: Sequence[str]) -> None:
+        """These are not loaded after all: their rows are lost everywhere, so they wait again."""
+        values = {"state": "seen", "crashes": 0, "next_try": 0.0, "ended": None}
+        with self._transaction() as connection:
+            update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids))
+            connection.execute(update.values(**values))
+
     def release(self, batch_ids: Sequence[str]) -> int:
         """Let quarantined, waiting or vanished batches be claimed again, at once."""
         values = {"state": "seen", "crashes": 0, "attempts": 0, "next_try": 0.0, "reason": None}
@@ -247,6 +282,10 @@ class Ledger:
         query = sa.select(BATCH).where(*where).order_by(BATCH.c.first_seen, BATCH.c.ordinal)
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
+
+    def waiting(self, *where: sa.ColumnElement[bool]) -> list[Found]:
+        """Rows of the ledger as what was found."""
+        return [_found(row) for row in self.batches(*where)]
 
     def attempts(self, batch_id: str) -> list[dict[str, Any]]:
         """Every claim of one batch, first to last."""
@@ -269,6 +308,10 @@ class Ledger:
         with self._engine.connect() as connection:
             ordered = query.order_by(c.source, c.table_name, c.state)
             return [dict(row) for row in connection.execute(ordered).mappings()]
+
+
+def _found(row: Mapping[str, Any]) -> Found:
+    return Found(table=row["table_name"], **{name: row[name] for name in _FOUND})
 
 
 def _same_object(found: Found) -> sa.ColumnElement[bool]:

@@ -128,7 +128,7 @@ class DuckDBWarehouse:
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """See ``Warehouse.query``."""
         with self._open() as connection:
-            return connection.execute(sql, dict(parameters or {})).to_arrow_table()
+            return connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
 
     def exists(self, table: TableName) -> bool:
         """See ``Warehouse.exists``."""
@@ -146,13 +146,6 @@ def _marked(connection: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
 def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> bool:
     """Whether something newer is published already. A window must begin where the last ended."""
     landing = this.landing
-    if landing.kind == "window":
-        position = _position(connection, this.table.name)
-        if position == landing.lo:
-            return False
-        if position is not None and int(position) >= int(landing.hi or 0):
-            return True
-        raise _gap(this, position)
     if not this.replaces_older and this.mode is not WriteMode.SNAPSHOT:
         return False
     newest = connection.execute(
@@ -160,7 +153,16 @@ def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> b
         "where schema_name = ? and table_name = ? and object = ?",
         [this.table.name.schema, this.table.name.table, landing.object],
     ).fetchone()
-    return bool(newest and newest[0] is not None and newest[0] > landing.ordinal)
+    if newest and newest[0] is not None and newest[0] > landing.ordinal:
+        return True
+    if landing.kind != "window":
+        return False
+    position = _position(connection, this.table.name)
+    if position == landing.lo:
+        return False
+    if position is not None and int(position) >= int(landing.hi or 0):
+        return True
+    raise _gap(this, position)
 
 
 def _position(connection: duckdb.DuckDBPyConnection, table: TableName) -> str | None:

@@ -93,7 +93,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root:
 def _quarantine(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
     landing = this.landing
     at = {"schema": landing.schema, "table": landing.table}
-    if this.replaces_older:
+    if this.replaces_older and this.mode is not WriteMode.UPSERT:
         connection.execute(
             "delete from malacate.quarantine where batch_id in (select batch_id "
             "from malacate.loads where schema_name = $schema and table_name = $table "
