@@ -89,6 +89,8 @@ class Ingest:
         """
         report = Report()
         self.heal(route)
+        derived = [route.derives.target] if route.derives is not None else []
+        self.warehouse.ensure([route.table, *derived])
         for _ in range(2):
             known = self._known(route)
             found = route.source.discover(known)

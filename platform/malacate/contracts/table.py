@@ -81,3 +81,8 @@ class Table:
         """The same table with more columns, perhaps under another name."""
         target = TableName(self.name.schema, name or self.name.table)
         return replace(self, name=target, columns=self.columns + extra)
+
+    def optional(self, keep: tuple[str, ...]) -> "Table":
+        """The same table with only the columns ``keep`` required."""
+        columns = tuple(replace(c, required=c.name in keep) for c in self.columns)
+        return replace(self, columns=columns)

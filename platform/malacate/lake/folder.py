@@ -5,7 +5,7 @@ Names are data here: they are listed and hashed, and never become a path that is
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -37,11 +37,25 @@ class Entry:
 
 
 class Folder:
-    """Files below ``root`` whose relative name matches one of ``patterns``."""
+    """Files below ``root`` whose relative name matches one of ``patterns``.
 
-    def __init__(self, root: Path, patterns: tuple[str, ...] = ("*",)) -> None:
-        self.root = root
+    ``resolve`` turns ``root`` into a path when it is needed.
+    """
+
+    def __init__(
+        self,
+        root: str | Path,
+        patterns: tuple[str, ...] = ("*",),
+        resolve: Callable[[str], str] = str,
+    ) -> None:
+        self._root = str(root)
         self._patterns = patterns
+        self._resolve = resolve
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return Path(self._resolve(self._root))
 
     def list(self) -> Iterator[Entry]:
         """Every file now; a folder that cannot be read is an error, never an empty listing."""
@@ -56,7 +70,8 @@ class Folder:
                 yield name
 
     def _walk(self) -> Iterator[tuple[Entry | None, str]]:
-        waiting = [os.fsencode(self.root)]
+        root = self.root
+        waiting = [os.fsencode(root)]
         base = len(waiting[0]) + 1
         while waiting:
             folder = waiting.pop()
@@ -64,7 +79,7 @@ class Folder:
                 with os.scandir(folder) as items:
                     found = sorted(items, key=lambda item: item.name)
             except OSError as error:
-                raise _unreachable(self.root, error) from error
+                raise _unreachable(root, error) from error
             for item in found:
                 if item.is_dir(follow_symlinks=False):
                     waiting.append(item.path)

@@ -140,6 +140,10 @@ class Lake:
                     text = obstore.get(self._store, item["path"]).bytes()
                     yield Landing.from_json(bytes(text))
 
+    def read(self, landing: Landing) -> pa.Table:
+        """The rows of a landing."""
+        return pa.concat_tables(pq.read_table(self.root / part.path) for part in landing.parts)
+
     def _remove_parts(self, landing: Landing, keep: Landing) -> None:
         kept = {part.path for part in _all_parts(keep)}
         for part in _all_parts(landing):

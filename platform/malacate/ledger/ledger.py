@@ -287,6 +287,13 @@ class Ledger:
         """Rows of the ledger as what was found."""
         return [_found(row) for row in self.batches(*where)]
 
+    def due(self, *where: sa.ColumnElement[bool]) -> list[tuple[Found, int]]:
+        """What a run could take up now, with how often each was tried."""
+        c, now = BATCH.c, self._clock()
+        waits = (c.state == "seen") & (c.next_try <= now)
+        lapsed = (c.state == "processing") & (c.lease_until < now)
+        return [(_found(row), row["attempts"]) for row in self.batches(*where, waits | lapsed)]
+
     def attempts(self, batch_id: str) -> list[dict[str, Any]]:
         """Every claim of one batch, first to last."""
         query = sa.select(ATTEMPT).where(ATTEMPT.c.batch_id == batch_id).order_by(ATTEMPT.c.epoch)

@@ -5,7 +5,7 @@ of the same moment.
 """
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -53,12 +53,16 @@ class Cursor:
 
 @dataclass(frozen=True)
 class DatabaseTable:
-    """One table of the database at ``url``; without a cursor, all of it each time."""
+    """One table of the database at ``url``; without a cursor, all of it each time.
+
+    ``resolve`` fills in what ``url`` only refers to, when a connection is opened.
+    """
 
     table: Table
     url: str
     cursor: Cursor | None = None
     supersedes: bool = True
+    resolve: Callable[[str], str] = str
 
     @property
     def relation(self) -> str:
@@ -69,7 +73,7 @@ class DatabaseTable:
     def connect(self) -> Iterator[psycopg.Connection]:
         """A session for small questions; raises ``SourceUnreachable`` with advice."""
         try:
-            with psycopg.connect(self.url, connect_timeout=10) as connection:
+            with psycopg.connect(self.resolve(self.url), connect_timeout=10) as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._unreachable(error) from error
@@ -168,7 +172,7 @@ class _Session:
         """Count, then stream; absent columns are nulls. Keys are fetched before it ends."""
         try:
             with (
-                contextlib.closing(dbapi.connect(self.source.url)) as connection,
+                contextlib.closing(dbapi.connect(self.source.resolve(self.source.url))) as connection,
                 contextlib.closing(connection.cursor()) as cursor,
             ):
                 cursor.execute("set transaction isolation level repeatable read, read only")

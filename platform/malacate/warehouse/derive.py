@@ -4,7 +4,7 @@ Each is recomputed, for what a batch touched, from all that is published: so the
 number and the lateness of batches cannot matter.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -61,6 +61,11 @@ class Fold:
             f"{BATCH_COLUMN} from {log} where ({key}) in ({touched}) "
             f"qualify row_number() over (partition by {key} order by {_order()}) = 1",
         )
+
+    def lineage(self) -> Mapping[str, Sequence[str]]:
+        """Every column from the one of its name; the tombstone from the operation."""
+        names = [column.name for column in self.target.columns]
+        return {name: ["_op"] if name == "is_deleted" else [name] for name in names}
 
 
 def _order() -> str:
@@ -121,3 +126,20 @@ class HourlyStats:
             "(select sensor_id, hour_at from hour_changed)",
             f"insert into {hours} by name from hour_changed",
         )
+
+    def lineage(self) -> Mapping[str, Sequence[str]]:
+        """Which reading columns an hour's columns are computed of."""
+        counted = ["sensor_id", "seq"]
+        peaks = ["ppv_tran_mm_s", "ppv_vert_mm_s", "ppv_long_mm_s"]
+        return {
+            "sensor_id": ["sensor_id"],
+            "sector_id": ["sector_id"],
+            "hour_at": ["measured_at"],
+            "readings": counted,
+            "expected_readings": counted,
+            "completeness": counted,
+            "rms_mm_s": ["rms_mm_s"],
+            "ppv_mm_s": peaks,
+            "peak_pvs_mm_s": ["pvs_mm_s"],
+            "revision": ["seq", "rms_mm_s", *peaks, "pvs_mm_s"],
+        }

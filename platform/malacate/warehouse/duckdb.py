@@ -11,9 +11,10 @@ import tenacity
 
 from malacate import crash
 from malacate.batch import WriteMode
+from malacate.contracts.table import Table
 from malacate.errors import SourceGap, WarehouseBusy
 from malacate.names import TableName, quote
-from malacate.warehouse.duckdb_tables import kind_of, prepare
+from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import within, write
 from malacate.warehouse.protocol import (
     Marker,
@@ -129,6 +130,13 @@ class DuckDBWarehouse:
         """See ``Warehouse.query``."""
         with self._open() as connection:
             return connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
+
+    def ensure(self, tables: Sequence[Table]) -> None:
+        """See ``Warehouse.ensure``."""
+        with self._transaction() as connection:
+            for table in tables:
+                if kind_of(connection, table.name) != "view":
+                    follow(connection, table)
 
     def exists(self, table: TableName) -> bool:
         """See ``Warehouse.exists``."""

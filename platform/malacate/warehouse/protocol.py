@@ -25,6 +25,9 @@ class Derivation(Protocol):
     def statements(self, published: Table) -> Sequence[str]:
         """DuckDB SQL over ``$batch_id``; run after the rows of that batch are in place."""
 
+    def lineage(self) -> Mapping[str, Sequence[str]]:
+        """Columns of ``target`` with the published columns they are computed of."""
+
 
 @dataclass(frozen=True)
 class Partition:
@@ -99,6 +102,9 @@ class Warehouse(Protocol):
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Run one reading statement; values are bound, never pasted."""
+
+    def ensure(self, tables: Sequence[Table]) -> None:
+        """Create tables that are not there yet, empty; follow contracts that grew."""
 
     def exists(self, table: TableName) -> bool:
         """Whether the table has been published."""

@@ -1,0 +1,9 @@
+"""What YAML may declare: one file per kind of source."""
+
+from malacate.components.change_files import ChangeFiles
+from malacate.components.database_tables import DatabaseTables
+from malacate.components.dbt_models import DbtModels
+from malacate.components.file_drops import FileDrops
+from malacate.components.hourly_aggregate import HourlyAggregate
+
+__all__ = ["ChangeFiles", "DatabaseTables", "DbtModels", "FileDrops", "HourlyAggregate"]

@@ -1,0 +1,69 @@
+"""Change files of a replication service: a change log and the current state behind it."""
+
+from pathlib import Path
+
+import dagster as dg
+
+from malacate.batch import WriteMode
+from malacate.components.declared import promised
+from malacate.contracts.table import Table
+from malacate.errors import ConfigError
+from malacate.ingest import Route
+from malacate.lake.folder import Folder
+from malacate.orchestration.environment import resolve
+from malacate.orchestration.raw_assets import RawAsset, definitions_of
+from malacate.orchestration.sensors import doorbell
+from malacate.sources.cdc.datastream import DatastreamFiles
+from malacate.warehouse.derive import CHANGE_COLUMNS, Fold
+
+
+class ChangesOf(dg.Model, dg.Resolvable):
+    """The files of one table's changes."""
+
+    name: str
+    files: list[str]
+
+
+class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
+    """Datastream change files: every change kept, and the state folded by position."""
+
+    source: str
+    folder: str
+    tables: list[ChangesOf]
+    interval_seconds: int = 30
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """Two assets per table (changes and state), their checks, and a sensor."""
+        raw = self.raw_assets(context.path)
+        bells = [
+            doorbell(f"{'__'.join(one.key.path)}__drops", one.route, one.key, self.interval_seconds)
+            for one in raw
+        ]
+        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+
+    def raw_assets(self, folder: Path) -> list[RawAsset]:
+        """See ``Declaration``."""
+        tables = promised(folder, self.source, [table.name for table in self.tables])
+        return [self._raw(tables[one.name], one) for one in self.tables]
+
+    def _raw(self, table: Table, declared: ChangesOf) -> RawAsset:
+        if not table.key:
+            raise ConfigError(
+                "changes cannot be folded without a key", f"Declare primaryKey in {table.origin}.",
+                source=str(table.name), reason="no_key",
+            )  # fmt: skip
+        log = changes_of(table)
+        folder = Folder(self.folder, tuple(declared.files), resolve)
+        route = Route(log, DatastreamFiles(log, table, folder), WriteMode.APPEND, derives=Fold(state_of(table)))
+        kinds = frozenset({"avro", "duckdb"})
+        return RawAsset(route, kinds, delivers=table.name.table)
+
+
+def changes_of(table: Table) -> Table:
+    """The log of changes of ``table``: its columns, none required, as a delete carries few."""
+    return table.optional(keep=table.key).having(*CHANGE_COLUMNS, name=f"{table.name.table}_changes")
+
+
+def state_of(table: Table) -> Table:
+    """The folded state of ``table``: a tombstone carries little but its key."""
+    return table.optional(keep=table.key)

@@ -1,0 +1,96 @@
+"""Silver and gold: the models of a dbt project as assets, their tests as checks."""
+
+import hashlib
+import os
+import shutil
+import sys
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+from dagster_dbt import (
+    DagsterDbtTranslator,
+    DagsterDbtTranslatorSettings,
+    DbtCliResource,
+    DbtProject,
+    dbt_assets,
+)
+
+from malacate.names import TableName
+from malacate.orchestration.raw_assets import POOL
+from malacate.orchestration.resources import Platform
+
+
+class Translator(DagsterDbtTranslator):
+    """``models/silver/x.sql`` is ``silver/x``; a source's table is the raw asset it names."""
+
+    def get_asset_key(self, dbt_resource_props: Mapping[str, Any]) -> dg.AssetKey:
+        """The key of a model or source."""
+        if dbt_resource_props["resource_type"] == "source":
+            name = TableName(dbt_resource_props["schema"], dbt_resource_props["identifier"])
+            return dg.AssetKey(list(name.key))
+        return dg.AssetKey([dbt_resource_props["fqn"][1], dbt_resource_props["name"]])
+
+    def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
+        """Its layer."""
+        return str(dbt_resource_props["fqn"][1])
+
+
+class DbtModels(dg.Component, dg.Model, dg.Resolvable):
+    """A dbt project; its manifest is parsed again whenever the project changed."""
+
+    project_dir: str
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The models as one set of assets, with row counts, columns and column lineage."""
+        folder = (context.path / self.project_dir).resolve()
+        os.environ.setdefault("MALACATE_DUCKDB", ":memory:")
+        project = DbtProject(project_dir=folder, profiles_dir=folder)
+        parse_if_stale(project, folder)
+        settings = DagsterDbtTranslatorSettings(enable_code_references=True)
+
+        @dbt_assets(
+            manifest=project.manifest_path,
+            project=project,
+            dagster_dbt_translator=Translator(settings),
+            name="dbt_models",
+            pool=POOL,
+        )
+        def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
+            ingest = platform.ingest()
+            os.environ["MALACATE_DUCKDB"] = str(ingest.warehouse.path)
+            dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
+            build = dbt.cli(["build"], context=context)
+            yield from build.stream().fetch_row_counts().fetch_column_metadata()
+
+        return dg.Definitions(assets=[models])
+
+
+def executable() -> str:
+    """The ``dbt`` beside the running Python, which need not be on the PATH."""
+    beside = Path(sys.executable).parent / "dbt"
+    return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
+
+
+def parse_if_stale(project: DbtProject, folder: Path) -> None:
+    """Write ``target/manifest.json`` anew if the project's files are not those it was made of."""
+    stamp = project.manifest_path.with_name("manifest.sha256")
+    now = fingerprint(folder)
+    if project.manifest_path.exists() and stamp.exists() and stamp.read_text() == now:
+        return
+    dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
+    dbt.cli(["parse", "--quiet"], target_path=project.manifest_path.parent).wait()
+    working = stamp.with_suffix(f".{os.getpid()}")
+    working.write_text(now)
+    working.replace(stamp)
+
+
+def fingerprint(folder: Path) -> str:
+    """Changes with any file of the project."""
+    digest = hashlib.sha256()
+    for path in sorted(folder.rglob("*")):
+        parts = path.relative_to(folder).parts
+        if path.is_file() and parts[0] not in ("target", "logs", "dbt_packages"):
+            digest.update("/".join(parts).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()

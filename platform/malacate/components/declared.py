@@ -1,0 +1,112 @@
+"""Declarations as written: contracts found, tables matched, mistakes answered with file and line.
+
+Also the routes that a folder of declarations makes, for those who work without Dagster's graph.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, Protocol, get_args
+
+import dagster as dg
+import pydantic
+
+from malacate.contracts.document import Document, Place, load_all
+from malacate.contracts.odcs import read_contract
+from malacate.contracts.table import Table
+from malacate.errors import ConfigError
+from malacate.orchestration.raw_assets import RawAsset
+
+CONTRACT = "contract.odcs.yaml"
+_FILE_KEYS = ("type", "attributes", "template_vars_module", "requirements", "post_processing")
+
+
+class Declaration(Protocol):
+    """A component that loads raw tables."""
+
+    def raw_assets(self, folder: Path) -> list[RawAsset]:
+        """Its routes; ``folder`` is where its ``defs.yaml`` and contract stand."""
+
+
+def promised(folder: Path, source: str, names: list[str]) -> dict[str, Table]:
+    """The contract's tables for ``names``; raise ``ConfigError`` for one that it lacks."""
+    path = folder / CONTRACT
+    tables = read_contract(path, source)
+    for name in names:
+        if name not in tables:
+            raise ConfigError(
+                f"table {name!r} has no contract",
+                f"Write it with `malacate contract draft`, or use one of {sorted(tables)}.",
+                source=source,
+                object=str(path),
+                reason="no_contract",
+            )
+    return {name: tables[name] for name in names}
+
+
+def raw_assets(defs_folder: Path) -> list[RawAsset]:
+    """Every route declared below ``defs_folder``; two for one table are an error."""
+    found: dict[dg.AssetKey, str] = {}
+    assets: list[RawAsset] = []
+    for document in _documents(defs_folder):
+        component = _component(document)
+        for asset in component.raw_assets(document.path.parent) if component else ():
+            first = found.setdefault(asset.key, str(document.path))
+            if asset.key in {one.key for one in assets}:
+                what = f"{asset.key.to_user_string()} is declared twice, first in {first}"
+                raise document.error((), what, "Give one of the two another name.", "two_sources")
+            assets.append(asset)
+    return assets
+
+
+def validate(defs_folder: Path) -> None:
+    """Raise ``ConfigError`` for the first mistake in a declaration or a contract."""
+    raw_assets(defs_folder)
+
+
+def _documents(defs_folder: Path) -> Iterator[Document]:
+    for path in sorted(defs_folder.rglob("defs.yaml")):
+        yield from load_all(path)
+
+
+def _component(document: Document) -> Declaration | None:
+    from malacate import components
+
+    data = document.data
+    document.known((), data, _FILE_KEYS)
+    kinds = {f"malacate.components.{name}": name for name in components.__all__}
+    named = str(data.get("type", ""))
+    if not named.startswith("malacate."):
+        return None
+    document.known(("type",), {named: None}, kinds)
+    model = getattr(components, kinds[named])
+    attributes = data.get("attributes") or {}
+    _known(document, ("attributes",), attributes, model)
+    try:
+        built = model(**attributes)
+    except pydantic.ValidationError as error:
+        first = error.errors()[0]
+        place = ("attributes", *first["loc"])
+        raise document.error(place, f"{_path(first['loc'])}: {first['msg']}", "Correct it.") from error
+    return built if hasattr(built, "raw_assets") else None
+
+
+def _path(place: tuple[str | int, ...]) -> str:
+    return ".".join(map(str, place)) or "attributes"
+
+
+def _known(document: Document, place: Place, data: Any, model: type[pydantic.BaseModel]) -> None:
+    document.known(place, data, model.model_fields)
+    for key, value in data.items():
+        nested = next(_models(model.model_fields[key].annotation), None)
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items if nested else ():
+            if nested and isinstance(item, dict):
+                inner = (*place, key) if index is None else (*place, key, index)
+                _known(document, inner, item, nested)
+
+
+def _models(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner)

@@ -1,0 +1,47 @@
+"""Sensor readings and their hours: readings as they came, hours recomputed when one is late."""
+
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+
+from malacate.batch import WriteMode
+from malacate.components.declared import promised
+from malacate.formats import FileFormat
+from malacate.ingest import Route
+from malacate.lake.folder import Folder
+from malacate.orchestration.environment import resolve
+from malacate.orchestration.raw_assets import RawAsset, definitions_of
+from malacate.orchestration.sensors import doorbell
+from malacate.sources.files import FileDrops
+from malacate.warehouse.derive import HourlyStats
+
+
+class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
+    """Vibration features per sensor, and count, RMS, PPV, peak, completeness per hour."""
+
+    source: str
+    folder: str
+    readings: str
+    hours: str
+    files: list[str]
+    format: dict[str, Any]
+    expected_per_hour: int
+    interval_seconds: int = 60
+
+    def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """The readings, the hours, their checks, and a sensor."""
+        raw = self.raw_assets(context.path)
+        (one,) = raw
+        name = f"{'__'.join(one.key.path)}__drops"
+        bell = doorbell(name, one.route, one.key, self.interval_seconds)
+        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=[bell]))
+
+    def raw_assets(self, folder: Path) -> list[RawAsset]:
+        """See ``Declaration``."""
+        tables = promised(folder, self.source, [self.readings, self.hours])
+        readings, form = tables[self.readings], FileFormat(**self.format)
+        drops = FileDrops(readings, Folder(self.folder, tuple(self.files), resolve), form)
+        hours = HourlyStats(tables[self.hours], self.expected_per_hour)
+        route = Route(readings, drops, WriteMode.APPEND, derives=hours)
+        return [RawAsset(route, frozenset({form.name, "duckdb"}), repeats=True)]

@@ -1,0 +1,1 @@
+"""The path as Dagster sees it: resources, assets, checks, sensors, IO managers."""

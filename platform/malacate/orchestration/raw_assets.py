@@ -1,0 +1,140 @@
+"""A route as a Dagster asset: ingest, tell what happened, check it, all in one step."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+import dagster as dg
+
+from malacate.contracts.table import Table
+from malacate.ingest import Ingest, Report, Route
+from malacate.orchestration.checks import Promises
+from malacate.orchestration.metadata import (
+    column_lineage,
+    column_schema,
+    derived_lineage,
+    of_report,
+    of_table,
+)
+from malacate.orchestration.resources import Platform
+
+POOL = "warehouse"
+"""Steps that write the warehouse take turns: a DuckDB file has one writer."""
+
+
+@dataclass(frozen=True)
+class RawAsset:
+    """How one route is shown: its kinds, and whether its deliveries repeat keys.
+
+    ``delivers`` is the source table's name where the raw table has another one.
+    """
+
+    route: Route
+    kinds: frozenset[str]
+    repeats: bool = False
+    delivers: str = ""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def key(self) -> dg.AssetKey:
+        """``raw/<source>/<table>``."""
+        return dg.AssetKey(list(self.route.table.name.key))
+
+    @property
+    def origin(self) -> dg.AssetKey:
+        """The table at the source, as an external asset."""
+        name = self.delivers or self.route.table.name.table
+        return dg.AssetKey(["source", self.route.table.source, name])
+
+
+def definitions_of(raw: list[RawAsset]) -> dg.Definitions:
+    """Assets of the routes, and the source tables they come from."""
+    return dg.Definitions(assets=[*(_asset(one) for one in raw), *(_origin(one) for one in raw)])
+
+
+def _origin(raw: RawAsset) -> dg.AssetSpec:
+    table = raw.route.table
+    return dg.AssetSpec(
+        raw.origin,
+        description=f"As it stands in the source system {table.source}.",
+        group_name=table.source,
+        kinds={"source"},
+        metadata={"dagster/column_schema": column_schema(table)},
+    )
+
+
+def _asset(raw: RawAsset) -> dg.AssetsDefinition:
+    route = raw.route
+    specs = [_spec(route.table, raw.key, [raw.origin], raw)]
+    checks = Promises(route.table, raw.repeats).specs(raw.key)
+    if route.derives is not None:
+        target = route.derives.target
+        derived_key = dg.AssetKey(list(target.name.key))
+        specs.append(_spec(target, derived_key, [raw.key], raw))
+        checks += Promises(target, is_derived=True).specs(derived_key)
+
+    @dg.multi_asset(
+        name="__".join(raw.key.path),
+        specs=specs,
+        check_specs=checks,
+        pool=POOL,
+        retry_policy=dg.RetryPolicy(
+            max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+        ),
+    )
+    def raw_table(
+        context: dg.AssetExecutionContext, platform: Platform
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        ingest = platform.ingest(lambda name, rows: context.log.debug(f"{name}: {rows} rows"))
+        report = ingest.run(route)
+        yield from _results(raw, ingest, report)
+        ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
+
+    return raw_table
+
+
+def _spec(
+    table: Table, key: dg.AssetKey, upstream: list[dg.AssetKey], raw: RawAsset
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        deps=upstream,
+        description=table.description or None,
+        group_name=table.source,
+        owners=[f"team:{table.owner}"] if table.owner else None,
+        kinds=set(raw.kinds),
+        tags={"layer": "raw", **raw.tags},
+        code_version=table.version or None,
+        freshness_policy=_freshness(table),
+        metadata={
+            "dagster/column_schema": column_schema(table),
+            "dagster/table_name": str(table.name),
+        },
+    )
+
+
+def _freshness(table: Table) -> dg.FreshnessPolicy | None:
+    if table.fresh_within is None:
+        return None
+    return dg.FreshnessPolicy.time_window(fail_window=table.fresh_within)
+
+
+def _results(raw: RawAsset, ingest: Ingest, report: Report) -> Iterator[dg.MaterializeResult[None]]:
+    table, derives = raw.route.table, raw.route.derives
+    yield dg.MaterializeResult(
+        asset_key=raw.key,
+        metadata={
+            **of_table(ingest.warehouse, table),
+            "dagster/column_lineage": column_lineage(table, raw.origin),
+            **of_report(report),
+        },
+        check_results=Promises(table, raw.repeats).results(ingest, report),
+    )
+    if derives is not None:
+        yield dg.MaterializeResult(
+            asset_key=dg.AssetKey(list(derives.target.name.key)),
+            metadata={
+                **of_table(ingest.warehouse, derives.target),
+                "dagster/column_lineage": derived_lineage(derives, raw.key),
+            },
+            check_results=Promises(derives.target, is_derived=True).results(ingest, report),
+        )

@@ -1,0 +1,24 @@
+"""Dagster resources: the platform that assets, sensors and IO managers work on."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import dagster as dg
+
+from malacate.ingest import Ingest
+from malacate.orchestration.target import Target, chosen
+
+
+class Platform(dg.ConfigurableResource[None]):
+    """Lake, warehouse and ledger of the chosen target; ``targets`` is the file that names them."""
+
+    targets: str
+
+    @property
+    def target(self) -> Target:
+        """What ``MALACATE_TARGET`` chooses."""
+        return chosen(Path(self.targets))
+
+    def ingest(self, progress: Callable[[str, int], None] | None = None) -> Ingest:
+        """The one path, opened."""
+        return self.target.open(progress)

@@ -1,0 +1,1 @@
+"""Changes, whoever captured them: one envelope, one file per origin."""
