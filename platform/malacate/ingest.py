@@ -25,7 +25,14 @@ from malacate.ledger.ledger import Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.masking import Mask, unmasked
 from malacate.sources.protocol import Known, Source
-from malacate.warehouse.protocol import Derivation, Marker, Publication, Published, Warehouse
+from malacate.warehouse.protocol import (
+    Derivation,
+    Marker,
+    Publication,
+    Published,
+    Warehouse,
+    follows,
+)
 
 GROUP = 64
 """Batches that are published by one transaction, at most."""
@@ -106,11 +113,11 @@ class Ingest:
         return report
 
     def _known(self, route: Route) -> Known:
-        """A waiting window that no longer begins at the position will never be published."""
+        """A waiting window that would leave a gap will never be published."""
         position = self.warehouse.position(route.table.name)
         unfinished = BATCH.c.state.in_(("seen", "processing"))
         waiting = self.ledger.waiting(*_of(route), unfinished)
-        stale = [w for w in waiting if w.kind == "window" and w.lo != position]
+        stale = [w for w in waiting if w.kind == "window" and not follows(w.lo, position)]
         self.ledger.give_up([w.batch_id for w in stale], f"the position is {position} by now")
         return Known(position, [w for w in waiting if w not in stale])
 
@@ -131,6 +138,20 @@ class Ingest:
         kept = {landing.batch_id for landing in standing}
         self.ledger.forget([r["batch_id"] for r in lost if r["batch_id"] not in kept])
         return len(lost)
+
+    def rebuild(self, route: Route) -> int:
+        """Publish every landing that has no marker, oldest first; the ledger learns of all.
+
+        Returns how many there are.
+        """
+        name = route.table.name
+        order = sorted(self.lake.landings(name.schema, name.table), key=lambda x: x.ordinal)
+        self.ledger.note([landing.found for landing in order])
+        done = [self.warehouse.publish([_publication(route, x, 0)])[0] for x in order]
+        markers = self.warehouse.markers(name)
+        ended = (_outcome(x, did, markers) for x, did in zip(order, done, strict=True))
+        self.ledger.mend((x.batch_id, outcome) for x, outcome in zip(order, ended, strict=True))
+        return len(order)
 
     def _drain(self, route: Route, report: Report) -> None:
         name = route.table.name

@@ -54,14 +54,21 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
             )  # fmt: skip
         log = changes_of(table)
         folder = Folder(self.folder, tuple(declared.files), resolve)
-        route = Route(log, DatastreamFiles(log, table, folder), WriteMode.APPEND, derives=Fold(state_of(table)))
+        route = Route(
+            log,
+            DatastreamFiles(log, table, folder),
+            WriteMode.APPEND,
+            derives=Fold(state_of(table)),
+        )
         kinds = frozenset({"avro", "duckdb"})
         return RawAsset(route, kinds, delivers=table.name.table)
 
 
 def changes_of(table: Table) -> Table:
     """The log of changes of ``table``: its columns, none required, as a delete carries few."""
-    return table.optional(keep=table.key).having(*CHANGE_COLUMNS, name=f"{table.name.table}_changes")
+    return table.optional(keep=table.key).having(
+        *CHANGE_COLUMNS, name=f"{table.name.table}_changes"
+    )
 
 
 def state_of(table: Table) -> Table:

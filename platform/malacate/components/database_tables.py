@@ -12,6 +12,7 @@ from malacate.ingest import Route
 from malacate.orchestration.environment import by_reference, resolve
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.sources.databases import Cursor, DatabaseTable
+from malacate.sources.databases_postgres import observe
 
 
 class CursorOf(dg.Model, dg.Resolvable):
@@ -46,6 +47,10 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
         by_reference(self.url)
         tables = promised(folder, self.source, [table.name for table in self.tables])
         return [self._raw(tables[table.name], table) for table in self.tables]
+
+    def observed(self) -> list[Table]:
+        """See ``Observable``."""
+        return [observe(self.source, resolve(self.url), table.name) for table in self.tables]
 
     def _raw(self, table: Table, declared: TableOf) -> RawAsset:
         cursor = Cursor(**declared.cursor.model_dump()) if declared.cursor else None

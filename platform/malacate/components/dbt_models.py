@@ -59,7 +59,7 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
         )
         def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
             ingest = platform.ingest()
-            os.environ["MALACATE_DUCKDB"] = str(ingest.warehouse.path)
+            os.environ["MALACATE_DUCKDB"] = ingest.warehouse.location
             dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
             build = dbt.cli(["build"], context=context)
             yield from build.stream().fetch_row_counts().fetch_column_metadata()

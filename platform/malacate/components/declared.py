@@ -5,7 +5,7 @@ Also the routes that a folder of declarations makes, for those who work without 
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, get_args
+from typing import Any, Protocol, get_args, runtime_checkable
 
 import dagster as dg
 import pydantic
@@ -25,6 +25,16 @@ class Declaration(Protocol):
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """Its routes; ``folder`` is where its ``defs.yaml`` and contract stand."""
+
+
+@runtime_checkable
+class Observable(Protocol):
+    """A component whose source can be asked what it has."""
+
+    source: str
+
+    def observed(self) -> list[Table]:
+        """Its tables as they are at the source now, as a contract could promise them."""
 
 
 def promised(folder: Path, source: str, names: list[str]) -> dict[str, Table]:
@@ -47,9 +57,8 @@ def raw_assets(defs_folder: Path) -> list[RawAsset]:
     """Every route declared below ``defs_folder``; two for one table are an error."""
     found: dict[dg.AssetKey, str] = {}
     assets: list[RawAsset] = []
-    for document in _documents(defs_folder):
-        component = _component(document)
-        for asset in component.raw_assets(document.path.parent) if component else ():
+    for document, component in components(defs_folder):
+        for asset in component.raw_assets(document.path.parent):
             first = found.setdefault(asset.key, str(document.path))
             if asset.key in {one.key for one in assets}:
                 what = f"{asset.key.to_user_string()} is declared twice, first in {first}"
@@ -58,27 +67,31 @@ def raw_assets(defs_folder: Path) -> list[RawAsset]:
     return assets
 
 
+def components(defs_folder: Path) -> Iterator[tuple[Document, Declaration]]:
+    """Every declared component that loads raw tables, with the document that declares it."""
+    for path in sorted(defs_folder.rglob("defs.yaml")):
+        for document in load_all(path):
+            built = _component(document)
+            if built is not None:
+                yield document, built
+
+
 def validate(defs_folder: Path) -> None:
     """Raise ``ConfigError`` for the first mistake in a declaration or a contract."""
     raw_assets(defs_folder)
 
 
-def _documents(defs_folder: Path) -> Iterator[Document]:
-    for path in sorted(defs_folder.rglob("defs.yaml")):
-        yield from load_all(path)
-
-
 def _component(document: Document) -> Declaration | None:
-    from malacate import components
+    from malacate import components as kinds_of
 
     data = document.data
     document.known((), data, _FILE_KEYS)
-    kinds = {f"malacate.components.{name}": name for name in components.__all__}
+    kinds = {f"malacate.components.{name}": name for name in kinds_of.__all__}
     named = str(data.get("type", ""))
     if not named.startswith("malacate."):
         return None
     document.known(("type",), {named: None}, kinds)
-    model = getattr(components, kinds[named])
+    model = getattr(kinds_of, kinds[named])
     attributes = data.get("attributes") or {}
     _known(document, ("attributes",), attributes, model)
     try:
@@ -86,7 +99,9 @@ def _component(document: Document) -> Declaration | None:
     except pydantic.ValidationError as error:
         first = error.errors()[0]
         place = ("attributes", *first["loc"])
-        raise document.error(place, f"{_path(first['loc'])}: {first['msg']}", "Correct it.") from error
+        raise document.error(
+            place, f"{_path(first['loc'])}: {first['msg']}", "Correct it."
+        ) from error
     return built if hasattr(built, "raw_assets") else None
 
 

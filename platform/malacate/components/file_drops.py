@@ -4,13 +4,17 @@ from pathlib import Path
 from typing import Any, Literal
 
 import dagster as dg
+import pyarrow as pa
 
 from malacate.batch import WriteMode
 from malacate.components.declared import promised
-from malacate.contracts.table import Table
+from malacate.contracts.table import Column, Table
+from malacate.errors import ConfigError
 from malacate.formats import FileFormat
+from malacate.formats import observed as columns_in
 from malacate.ingest import Route
 from malacate.lake.folder import Folder
+from malacate.names import TableName
 from malacate.orchestration.environment import resolve
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.orchestration.sensors import doorbell
@@ -49,9 +53,27 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
         tables = promised(folder, self.source, [table.name for table in self.tables])
         return [self._raw(tables[drop.name], drop) for drop in self.tables]
 
+    def observed(self) -> list[Table]:
+        """See ``Observable``."""
+        return [observe(self.source, self.folder, drop) for drop in self.tables]
+
     def _raw(self, table: Table, drop: DropOf) -> RawAsset:
         form = FileFormat(**drop.format)
         folder = Folder(self.folder, tuple(drop.files), resolve)
         source = Drops(table, folder, form, drop.settle_seconds)
         route = Route(table, source, WriteMode.APPEND, drop.overwrite == "replace")
         return RawAsset(route, frozenset({form.name, "duckdb"}))
+
+
+def observe(source: str, folder: str, drop: DropOf) -> Table:
+    """The first file of a drop, as a contract could promise its columns."""
+    files = Folder(folder, tuple(drop.files), resolve)
+    for entry in files.list():
+        found = columns_in(files.root / entry.name, FileFormat(**drop.format))
+        columns = (Column(name.lower(), kind or pa.string(), physical_name=name)
+                   for name, kind in found.items())  # fmt: skip
+        return Table(TableName(f"raw_{source}", drop.name), tuple(columns))
+    raise ConfigError(
+        "there is no file to look at", f"Drop one into {files.root} that matches {drop.files}.",
+        source=f"{source}/{drop.name}", reason="no_file",
+    )  # fmt: skip

@@ -4,6 +4,8 @@ import json
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from malacate.ledger.work import Found, Kind
+
 
 @dataclass(frozen=True)
 class Part:
@@ -26,7 +28,7 @@ class Landing:
     schema: str
     table: str
     source: str
-    kind: str
+    kind: Kind
     object: str
     version: str
     ordinal: int
@@ -44,6 +46,11 @@ class Landing:
     sha256: str = ""
     evolutions: tuple[dict[str, str], ...] = ()
     contract_version: str = ""
+
+    @property
+    def found(self) -> Found:
+        """The batch as it was found."""
+        return Found(**{name: getattr(self, name) for name in Found.__dataclass_fields__})
 
     def to_json(self) -> bytes:
         """The manifest."""

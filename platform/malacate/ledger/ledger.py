@@ -246,11 +246,11 @@ class Ledger:
         connection.execute(sa.update(ATTEMPT).where(one).values(**values))
 
     def mend(self, loaded: Iterable[tuple[str, Outcome]]) -> int:
-        """Take over what the warehouse's markers say is loaded; return how many that changed."""
+        """Take over how batches ended according to the warehouse; return how many that changed."""
         mended = 0
         with self._transaction() as connection:
             for batch_id, outcome in loaded:
-                stale = (BATCH.c.batch_id == batch_id) & (BATCH.c.state != "loaded")
+                stale = (BATCH.c.batch_id == batch_id) & (BATCH.c.state != outcome.state)
                 values = {**vars(outcome), "owner": None, "crashes": 0, "ended": self._clock()}
                 update = sa.update(BATCH).where(stale).values(epoch=BATCH.c.epoch + 1, **values)
                 mended += connection.execute(update).rowcount

@@ -4,6 +4,8 @@ import hashlib
 from dataclasses import dataclass
 from typing import Literal
 
+Kind = Literal["object", "window", "snapshot"]
+
 
 @dataclass(frozen=True)
 class Found:
@@ -16,7 +18,7 @@ class Found:
 
     source: str
     table: str
-    kind: Literal["object", "window", "snapshot"]
+    kind: Kind
     object: str
     version: str
     ordinal: int

@@ -170,9 +170,12 @@ class _Session:
 
     def chunks(self) -> Iterator[Chunk]:
         """Count, then stream; absent columns are nulls. Keys are fetched before it ends."""
+        url = self.source.resolve(self.source.url)
         try:
             with (
-                contextlib.closing(dbapi.connect(self.source.resolve(self.source.url))) as connection,
+                contextlib.closing(
+                    dbapi.connect(self.source.resolve(self.source.url))
+                ) as connection,
                 contextlib.closing(connection.cursor()) as cursor,
             ):
                 cursor.execute("set transaction isolation level repeatable read, read only")

@@ -10,8 +10,9 @@ from psycopg import sql
 
 from malacate.contracts.chunk import Chunk, Reject
 from malacate.contracts.rules import as_json
-from malacate.contracts.table import Column
+from malacate.contracts.table import Column, Table
 from malacate.errors import SourceUnreachable
+from malacate.names import TableName
 
 _TYPES: dict[str, pa.DataType] = {
     "bool": pa.bool_(),
@@ -76,6 +77,34 @@ def _column(
             wide = pa.decimal128 if precision <= 38 else pa.decimal256
             return CatalogColumn(name, wide(precision, scale), False, required, key, text)
     return CatalogColumn(name, kind or pa.string(), kind is not None, required, key, text)
+
+
+_NAMED = """
+select c.oid, n.nspname || '.' || c.relname,
+       coalesce(obj_description(c.oid), '')
+from pg_class c join pg_namespace n on n.oid = c.relnamespace
+where c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
+  and n.nspname not in ('pg_catalog', 'information_schema') order by 1
+"""
+
+
+def observe(source: str, url: str, name: str) -> Table:
+    """The table called ``name``, in whatever schema it is, as a contract could promise it."""
+    with psycopg.connect(url, connect_timeout=10) as connection:
+        found = connection.execute(_NAMED, [name]).fetchone()
+        relation, text = (found[1], found[2]) if found else (name, "")
+        columns = list(catalog(connection, relation).values())
+    keys = sorted((c for c in columns if c.key_position), key=lambda c: c.key_position)
+    return Table(
+        TableName(f"raw_{source}", name),
+        tuple(
+            Column(c.name.lower(), c.type, c.required, c.description, physical_name=c.name)
+            for c in columns
+        ),
+        tuple(column.name for column in keys),
+        text,
+        relation,
+    )
 
 
 def quoted_path(table: str) -> str:

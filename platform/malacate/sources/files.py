@@ -8,7 +8,7 @@ from malacate.contracts.table import Table
 from malacate.errors import UnreadableFile
 from malacate.formats import FileFormat
 from malacate.formats import read as read_format
-from malacate.lake.folder import Entry, Folder
+from malacate.lake.folder import Folder
 from malacate.lake.lake import Lake, Staged
 from malacate.sources.protocol import Known
 
@@ -25,22 +25,7 @@ class FileDrops:
 
     def discover(self, known: Known) -> list[Found]:
         """Every file that has been still for ``settle_seconds``; the ledger knows which is new."""
-        entries = list(self.folder.list())
-        if self.settle_seconds:
-            latest = (time.time() - self.settle_seconds) * 1e9
-            entries = [entry for entry in entries if entry.mtime_ns <= latest]
-        return [self._found(entry) for entry in entries]
-
-    def _found(self, entry: Entry) -> Found:
-        return Found(
-            source=self.table.source,
-            table=self.table.name.table,
-            kind="object",
-            object=entry.name,
-            version=entry.version,
-            ordinal=entry.mtime_ns,
-            size=entry.size,
-        )
+        return found_in(self.folder, self.table, self.settle_seconds)
 
     def read(self, found: Found, lake: Lake) -> Reading:
         """Copy the file into ``input``, then decode the copy."""
@@ -48,6 +33,18 @@ class FileDrops:
         reading = read_format(staged.path, self.table, self.form)
         reading.sha256 = staged.sha256
         return reading
+
+
+def found_in(folder: Folder, table: Table, settle_seconds: float = 0.0) -> list[Found]:
+    """Versions of the files in ``folder`` now, as batches of ``table``."""
+    entries = list(folder.list())
+    if settle_seconds:
+        latest = (time.time() - settle_seconds) * 1e9
+        entries = [entry for entry in entries if entry.mtime_ns <= latest]
+    name = table.name.table
+    return [
+        Found(table.source, name, "object", e.name, e.version, e.mtime_ns, e.size) for e in entries
+    ]
 
 
 def stage(folder: Folder, found: Found, lake: Lake) -> Staged:

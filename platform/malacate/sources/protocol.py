@@ -19,8 +19,9 @@ class Known:
 class Source(Protocol):
     """One table of a source system, or one kind of drop."""
 
-    supersedes: bool
-    """Whether a newer version of an object makes waiting older ones worthless."""
+    @property
+    def supersedes(self) -> bool:
+        """Whether a newer version of an object makes waiting older ones worthless."""
 
     def discover(self, known: Known) -> list[Found]:
         """What is there to read. Lists, never reads rows.

@@ -21,6 +21,7 @@ from malacate.warehouse.protocol import (
     Partition,
     Publication,
     Published,
+    follows,
 )
 
 _MARKER = "batch_id, object, version, ordinal, rows, rows_quarantined, landing, is_current"
@@ -39,6 +40,11 @@ class DuckDBWarehouse:
         self._lake_root = lake_root.absolute()
         self._patience = patience_seconds
         self.path.parent.mkdir(parents=True, exist_ok=True)
+
+    @property
+    def location(self) -> str:
+        """See ``Warehouse.location``."""
+        return str(self.path)
 
     @contextmanager
     def _open(self) -> Iterator[duckdb.DuckDBPyConnection]:
@@ -152,7 +158,7 @@ def _marked(connection: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
 
 
 def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> bool:
-    """Whether something newer is published already. A window must begin where the last ended."""
+    """Whether something newer is published already; a window must leave no gap."""
     landing = this.landing
     if not this.replaces_older and this.mode is not WriteMode.SNAPSHOT:
         return False
@@ -166,11 +172,9 @@ def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> b
     if landing.kind != "window":
         return False
     position = _position(connection, this.table.name)
-    if position == landing.lo:
-        return False
-    if position is not None and int(position) >= int(landing.hi or 0):
-        return True
-    raise _gap(this, position)
+    if not follows(landing.lo, position):
+        raise _gap(this, position)
+    return position is not None and int(landing.hi or 0) < int(position)
 
 
 def _position(connection: duckdb.DuckDBPyConnection, table: TableName) -> str | None:

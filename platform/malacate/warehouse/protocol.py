@@ -75,10 +75,21 @@ class Marker:
     is_current: bool
 
 
+def follows(lo: str | None, position: str | None) -> bool:
+    """Whether a window from ``lo`` leaves nothing out after ``position``. Overlap is harmless."""
+    if lo is None:
+        return True
+    return position is not None and int(lo) <= int(position)
+
+
 class Warehouse(Protocol):
     """Tables, and the markers that say which batches they hold."""
 
     dialect: str
+
+    @property
+    def location(self) -> str:
+        """Where another engine, dbt say, finds it."""
 
     def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Make landings visible, all in one transaction; a batch that has its marker is skipped.

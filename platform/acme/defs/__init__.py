@@ -1,0 +1,1 @@
+"""What the mine loads: one folder per source, with its contract."""

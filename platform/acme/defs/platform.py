@@ -1,0 +1,21 @@
+"""What every asset of the mine runs on: the chosen target, and the IO managers over it."""
+
+from pathlib import Path
+
+import dagster as dg
+from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
+from malacate.orchestration.resources import Platform
+
+
+@dg.definitions
+def resources() -> dg.Definitions:
+    """Steps of a run take turns in one process: a DuckDB file has one writer."""
+    platform = Platform(targets=str(Path(__file__).parents[1] / "targets.yaml"))
+    return dg.Definitions(
+        resources={
+            "platform": platform,
+            "warehouse": WarehouseIOManager(platform=platform),
+            "lake": LakeIOManager(platform=platform),
+        },
+        executor=dg.in_process_executor,
+    )

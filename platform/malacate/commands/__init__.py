@@ -1,0 +1,1 @@
+"""Subcommands of ``malacate``, one file each."""

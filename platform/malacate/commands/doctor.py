@@ -1,0 +1,118 @@
+"""``malacate doctor``: is everything reachable and allowed, and if not, the exact fix."""
+
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import typer
+
+from malacate.commands.project import Json, routes, show, target
+from malacate.components.dbt_models import executable
+from malacate.errors import MalacateError
+from malacate.lake.folder import Folder
+from malacate.orchestration.raw_assets import RawAsset
+from malacate.sources.databases import DatabaseTable
+from malacate.sources.databases_postgres import catalog, quoted_path
+from malacate.warehouse.protocol import Warehouse
+
+Finding = tuple[str, bool, str, str]
+"""What was looked at, whether it is right, what was found, and the fix."""
+
+
+def doctor(as_json: Json = False) -> None:
+    """Look at connections, privileges, versions and folders. Exit 1 if something needs a fix."""
+    findings = [*_machine(), *_target(), *_sources()]
+    rows = [
+        {"what": what, "is_right": right, "found": found, "fix": "" if right else fix}
+        for what, right, found, fix in findings
+    ]
+    show(rows, as_json, "Doctor")
+    if not all(right for _, right, _, _ in findings):
+        raise typer.Exit(1)
+
+
+def _machine() -> Iterator[Finding]:
+    version = ".".join(map(str, sys.version_info[:3]))
+    yield "python", sys.version_info[:2] in ((3, 11), (3, 12)), version, "Install Python 3.11."
+    found = shutil.which(executable())
+    yield "dbt", found is not None, found or "none", "Run `make .venv`."
+    kept = os.environ.get("DAGSTER_HOME", "")
+    fix = "Export DAGSTER_HOME, or start from the folder whose .env sets it: history is lost else."
+    yield "dagster home", bool(kept) or Path(".env").exists(), kept or "from .env", fix
+
+
+def _target() -> Iterator[Finding]:
+    chosen = target()
+    yield _tried(f"{chosen.name} ledger", lambda: f"{len(chosen.open_ledger().status())} states")
+    yield _tried(f"{chosen.name} lake", lambda: str(chosen.open_lake().root))
+    yield _tried(f"{chosen.name} warehouse", lambda: _answers(chosen.open_warehouse()))
+
+
+def _sources() -> Iterator[Finding]:
+    try:
+        found = routes()
+    except MalacateError as error:
+        yield "declarations", False, f"{error.object} {error.what}", error.advice
+        return
+    yield "declarations", True, f"{len(found)} raw tables", ""
+    seen: set[str] = set()
+    for raw in found:
+        reads = raw.route.source
+        if isinstance(reads, DatabaseTable):
+            if reads.url not in seen:
+                yield _tried(f"{raw.route.table.source} database", partial(_version, reads))
+                seen.add(reads.url)
+            yield _tried(_named(raw), partial(_readable, reads))
+        else:
+            yield _tried(_named(raw), partial(_files, reads))
+
+
+def _named(raw: RawAsset) -> str:
+    return "/".join(raw.key.path[1:])
+
+
+def _tried(what: str, look: Callable[[], Any]) -> Finding:
+    try:
+        return what, True, str(look() or "opened"), ""
+    except MalacateError as error:
+        return what, False, error.actual or error.what, error.advice
+    except OSError as error:
+        return what, False, str(error), "Check the path and its permissions."
+
+
+def _version(reads: DatabaseTable) -> str:
+    with reads.connect() as connection:
+        row = connection.execute(
+            "select current_setting('server_version'), current_setting('wal_level'), current_user"
+        ).fetchone()
+    server, level, user = row or ("?", "?", "?")
+    return f"PostgreSQL {server}, wal_level {level}, user {user}"
+
+
+def _readable(reads: DatabaseTable) -> str:
+    with reads.connect() as connection:
+        columns = catalog(connection, reads.relation)
+        query = "select has_table_privilege(current_user, to_regclass(%s), 'select')"
+        allowed = connection.execute(query, [quoted_path(reads.relation)]).fetchone()
+        user = connection.info.user
+    if allowed and allowed[0]:
+        return f"{len(columns)} columns"
+    raise MalacateError(
+        "this user may not read the table",
+        f"Run as its owner: grant select on {reads.relation} to {user};",
+        actual="permission denied",
+    )
+
+
+def _answers(warehouse: Warehouse) -> str:
+    warehouse.query("select 1")
+    return warehouse.location
+
+
+def _files(reads: Any) -> str:
+    folder: Folder = reads.folder
+    return f"{sum(1 for _ in folder.list())} files, {sum(1 for _ in folder.ignored())} ignored"

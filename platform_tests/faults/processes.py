@@ -1,0 +1,76 @@
+"""Processes forked from a warm parent: it has imported everything and opened nothing."""
+
+import contextlib
+import os
+import signal
+import sys
+import time
+import traceback
+from collections.abc import Callable
+from pathlib import Path
+
+from platform_tests.faults.worker import Orders, work
+
+LIMIT_SECONDS = 90.0
+HUNG = 99
+
+
+class Process:
+    """One forked child."""
+
+    def __init__(self, body: Callable[[], int], log: Path) -> None:
+        sys.stdout.flush()
+        self.pid = os.fork()
+        self.code: int | None = None
+        if self.pid == 0:
+            os._exit(_child(body, log))
+
+    def send(self, signal_number: int) -> None:
+        """A signal, if it still lives."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal_number)
+
+    def poll(self) -> int | None:
+        """Its exit code, negative for a signal; ``None`` while it lives."""
+        if self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG)
+            self.code = os.waitstatus_to_exitcode(status) if pid else None
+        return self.code
+
+    def wait(self, seconds: float = LIMIT_SECONDS) -> int:
+        """Its exit code; one that takes too long is killed and counts as hung."""
+        until = time.monotonic() + seconds
+        while self.poll() is None and time.monotonic() < until:
+            time.sleep(0.002)
+        if self.code is None:
+            self.send(signal.SIGKILL)
+            os.waitpid(self.pid, 0)
+            self.code = HUNG
+        return self.code
+
+    def stopped(self, seconds: float = 10.0) -> bool:
+        """Wait until a SIGSTOP took effect; ``False`` if it ended first."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until and self.code is None:
+            pid, status = os.waitpid(self.pid, os.WNOHANG | os.WUNTRACED)
+            if pid and os.WIFSTOPPED(status):
+                return True
+            if pid:
+                self.code = os.waitstatus_to_exitcode(status)
+            time.sleep(0.002)
+        return False
+
+
+def _child(body: Callable[[], int], log: Path) -> int:
+    try:
+        with log.open("a") as out:
+            os.dup2(out.fileno(), 2)
+            return body()
+    except BaseException:
+        traceback.print_exc()
+        return 98
+
+
+def worker(root: Path, orders: Orders | None = None) -> Process:
+    """Start a worker in the world at ``root``."""
+    return Process(lambda: work(root, orders or Orders()), root / "stderr.log")

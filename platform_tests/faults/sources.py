@@ -1,0 +1,116 @@
+"""Deterministic sources over a world: CSV drops, a cursor table, and snapshots."""
+
+import csv
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from malacate.batch import Chunk, Found, Reading
+from malacate.contracts.table import Table
+from malacate.errors import UnreadableFile
+from malacate.lake.folder import Folder
+from malacate.lake.lake import Lake
+from malacate.sources.protocol import Known
+from platform_tests.faults.world import World
+
+CHUNK_ROWS = 2
+
+
+@dataclass(frozen=True)
+class Drops:
+    """CSV files with a header, read row by row after staging."""
+
+    table: Table
+    folder: Folder
+    supersedes: bool = True
+
+    def discover(self, known: Known) -> list[Found]:
+        name = self.table.name.table
+        return [
+            Found(self.table.source, name, "object", e.name, e.version, e.mtime_ns, e.size)
+            for e in self.folder.list()
+        ]
+
+    def read(self, found: Found, lake: Lake) -> Reading:
+        with self.folder.open(found.object, found.version) as drop:
+            staged = lake.stage(found.batch_id, drop)
+        return Reading(self._chunks(staged.path), sha256=staged.sha256)
+
+    def _chunks(self, path: Path) -> Iterator[Chunk]:
+        try:
+            text = path.read_bytes().decode()
+        except UnicodeDecodeError as error:
+            raise UnreadableFile("not UTF-8", "Ask for UTF-8.", reason="not_utf8") from error
+        rows = list(csv.DictReader(io.StringIO(text)))
+        columns = [c.name for c in self.table.columns]
+        yield from chunks_of(self.table, [[row.get(name) for name in columns] for row in rows])
+
+
+def chunks_of(table: Table, rows: list[list[Any]]) -> Iterator[Chunk]:
+    """A few rows at a time, so that a batch has more than one chunk."""
+    for start in range(0, len(rows), CHUNK_ROWS):
+        some = rows[start : start + CHUNK_ROWS]
+        cells = zip(*some, strict=True)
+        arrays = [_array(list(c), f.type) for c, f in zip(cells, table.schema, strict=True)]
+        yield Chunk(pa.RecordBatch.from_arrays(arrays, schema=_nullable(table.schema)))
+
+
+def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
+    if all(v is None or isinstance(v, str) for v in values):
+        return pa.array([v or None for v in values], pa.string()).cast(kind)
+    return pa.array(values, kind)
+
+
+def _nullable(schema: pa.Schema) -> pa.Schema:
+    return pa.schema([field.with_nullable(True) for field in schema])
+
+
+@dataclass(frozen=True)
+class CursorTable:
+    """Windows ``[lo, hi)`` over ``updated``; a read also brings the keys that are alive."""
+
+    table: Table
+    root: Path
+    supersedes: bool = True
+
+    def discover(self, known: Known) -> list[Found]:
+        model = World(self.root).model
+        if known.waiting or not model["lsn"]:
+            return []
+        lo = int(known.position) if known.position else None
+        hi = max([row[1] + 1 for row in model["purchase"]] + [lo or 0])
+        start, lsn = None if lo is None else str(lo), model["lsn"]
+        version = f"{start}..{hi}@{lsn}"
+        name = self.table.name.table
+        return [Found(self.table.source, name, "window", "window", version, lsn, None, start, str(hi))]
+
+    def read(self, found: Found, lake: Lake) -> Reading:
+        rows = World(self.root).model["purchase"]
+        lo, hi = int(found.lo or 0), int(found.hi or 0)
+        inside = [row for row in rows if lo <= row[1] < hi]
+        keys = pa.RecordBatch.from_pydict({"id": pa.array([row[0] for row in rows], pa.int64())})
+        reading = Reading(chunks_of(self.table, inside), source_rows=len(inside))
+        reading.keys = iter([keys])
+        return reading
+
+
+@dataclass(frozen=True)
+class SnapshotTable:
+    """The whole table each time it changed."""
+
+    table: Table
+    root: Path
+    supersedes: bool = True
+
+    def discover(self, known: Known) -> list[Found]:
+        lsn = World(self.root).model["lsn"]
+        name = self.table.name.table
+        return [Found(self.table.source, name, "snapshot", "snapshot", str(lsn), lsn)] if lsn else []
+
+    def read(self, found: Found, lake: Lake) -> Reading:
+        rows = World(self.root).model["stock"]
+        return Reading(chunks_of(self.table, rows), source_rows=len(rows))

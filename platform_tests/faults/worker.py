@@ -1,0 +1,144 @@
+"""A worker: runs every route until nothing is left, and notes what it met."""
+
+import json
+import os
+import signal
+import time
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from malacate import crash
+from malacate.batch import Found, Reading
+from malacate.errors import Fenced, MalacateError
+from malacate.ingest import Ingest, Route
+from malacate.lake.lake import Lake
+from malacate.ledger.ledger import Ledger
+from malacate.ledger.tables import BATCH
+from malacate.warehouse.duckdb import DuckDBWarehouse
+from platform_tests.faults import mutants
+from platform_tests.faults.routes import routes_of
+from platform_tests.faults.world import ACTS, World
+
+DONE, STUCK = 0, 3
+
+
+@dataclass(frozen=True)
+class Orders:
+    """What one worker is to do, and what is to happen to it."""
+
+    crash: str = ""
+    pause: str = ""
+    mutant: str = ""
+    deadly: str = ""
+    trace: bool = False
+    acts: int = ACTS
+    serve: bool = False
+    lease_seconds: float = 300.0
+    max_crashes: int = 3
+    patience_seconds: float = 20.0
+    rounds: int = 12
+
+
+def work(root: Path, orders: Orders) -> int:
+    """The body of a worker process; its exit code says whether anything is left."""
+    os.environ.update(MALACATE_CRASH=orders.crash, MALACATE_PAUSE=orders.pause)
+    crash.point = _traced(root) if orders.trace else crash._armed()
+    mutants.apply(orders.mutant)
+    ingest = platform_of(root, orders)
+    if orders.serve:
+        return _serve(root, ingest, orders)
+    for act in range(1, orders.acts + 1):
+        world = World(root)
+        world.perform(act)
+        if world.act == act and not _drain(root, ingest, act, orders):
+            return STUCK
+    return DONE
+
+
+def platform_of(root: Path, orders: Orders) -> Ingest:
+    """Ledger, lake and warehouse of a world."""
+    url = f"sqlite:///{root}/ledger.db"
+    lake = Lake(root / "lake")
+    patience = orders.patience_seconds
+    return Ingest(
+        Ledger(url, lease_seconds=orders.lease_seconds, max_crashes=orders.max_crashes),
+        lake,
+        DuckDBWarehouse(root / "warehouse.duckdb", lake.root, patience_seconds=patience),
+    )
+
+
+def _drain(root: Path, ingest: Ingest, act: int, orders: Orders) -> bool:
+    for _ in range(orders.rounds):
+        quiet = [_run(root, ingest, route, orders) for route in routes_of(root, act)]
+        if all(quiet):
+            return True
+        time.sleep(0.05)
+    return False
+
+
+def _serve(root: Path, ingest: Ingest, orders: Orders) -> int:
+    while not (root / "stop").exists():
+        for route in routes_of(root, World(root).act):
+            _run(root, ingest, route, orders)
+    return DONE
+
+
+def _run(root: Path, ingest: Ingest, route: Route, orders: Orders) -> bool:
+    """Whether the route came to rest."""
+    if orders.deadly:
+        route = Route(route.table, _Deadly(route.source, orders.deadly), route.mode,
+                      route.replaces_older, route.derives)  # fmt: skip
+    try:
+        ingest.run(route)
+    except Exception as error:
+        kind = "Fenced" if isinstance(error, Fenced) else type(error).__name__
+        note(root, "errors", [kind, str(route.table.name), str(error)[:400]])
+        known = isinstance(error, MalacateError)
+        return False if known else bool(time.sleep(0.02))
+    table = route.table
+    waiting = (BATCH.c.source == table.source) & (BATCH.c.table_name == table.name.table)
+    return not ingest.ledger.batches(waiting & BATCH.c.state.in_(("seen", "processing")))
+
+
+def note(root: Path, name: str, what: Any) -> None:
+    """A line that survives the worker."""
+    with (root / f"{name}.jsonl").open("a") as file:
+        file.write(json.dumps(what) + "\n")
+
+
+def notes(root: Path, name: str) -> Iterator[Any]:
+    """The lines that workers left."""
+    file = root / f"{name}.jsonl"
+    if file.exists():
+        yield from map(json.loads, file.read_text().splitlines())
+
+
+def _traced(root: Path) -> Any:
+    passed: Counter[str] = Counter()
+
+    def passing(name: str) -> None:
+        passed[name] += 1
+        note(root, "trace", [name, passed[name]])
+
+    return passing
+
+
+@dataclass(frozen=True)
+class _Deadly:
+    """A source with one object that no worker survives."""
+
+    source: Any
+    object: str
+    supersedes: bool = True
+
+    def discover(self, known: Any) -> list[Found]:
+        return list(self.source.discover(known))
+
+    def read(self, found: Found, lake: Lake) -> Reading:
+        reading: Reading = self.source.read(found, lake)
+        if found.object == self.object:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reading
