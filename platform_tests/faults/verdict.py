@@ -27,6 +27,7 @@ class Verdict:
     wrong: int = 0
     problems: list[str] = field(default_factory=list)
     fenced: int = 0
+    injected: int = 0
     leftovers: dict[str, int] = field(default_factory=dict)
 
     @property
@@ -61,9 +62,10 @@ def judge(root: Path, orders: Orders) -> Verdict:
 
 def _tables(ingest: Ingest) -> dict[str, Counter[Row]]:
     found = {}
-    for table, columns in COLUMNS.items():
-        rows = ingest.warehouse.query(f"select {columns} from {table}").to_pylist()
-        found[table] = Counter(tuple(cell(v) for v in row.values()) for row in rows)
+    with ingest.warehouse._open() as connection:  # type: ignore[attr-defined]
+        for table, columns in COLUMNS.items():
+            rows = connection.execute(f"select {columns} from {table}").fetchall()
+            found[table] = Counter(tuple(cell(v) for v in row) for row in rows)
     return found
 
 

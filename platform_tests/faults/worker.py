@@ -4,8 +4,7 @@ import json
 import os
 import signal
 import time
-from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +32,7 @@ class Orders:
     pause: str = ""
     mutant: str = ""
     deadly: str = ""
-    trace: bool = False
+    turn: int = 0
     acts: int = ACTS
     serve: bool = False
     lease_seconds: float = 300.0
@@ -45,7 +44,7 @@ class Orders:
 def work(root: Path, orders: Orders) -> int:
     """The body of a worker process; its exit code says whether anything is left."""
     os.environ.update(MALACATE_CRASH=orders.crash, MALACATE_PAUSE=orders.pause)
-    crash.point = _traced(root) if orders.trace else crash._armed()
+    crash.point = _told_apart(crash._armed())
     mutants.apply(orders.mutant)
     ingest = platform_of(root, orders)
     if orders.serve:
@@ -72,7 +71,9 @@ def platform_of(root: Path, orders: Orders) -> Ingest:
 
 def _drain(root: Path, ingest: Ingest, act: int, orders: Orders) -> bool:
     for _ in range(orders.rounds):
-        quiet = [_run(root, ingest, route, orders) for route in routes_of(root, act)]
+        routes = routes_of(root, act)
+        turned = routes[orders.turn % len(routes) :] + routes[: orders.turn % len(routes)]
+        quiet = [_run(root, ingest, route, orders) for route in turned]
         if all(quiet):
             return True
         time.sleep(0.05)
@@ -116,13 +117,24 @@ def notes(root: Path, name: str) -> Iterator[Any]:
         yield from map(json.loads, file.read_text().splitlines())
 
 
-def _traced(root: Path) -> Any:
-    passed: Counter[str] = Counter()
+def _told_apart(point: Callable[[str], None]) -> Callable[[str], None]:
+    """Passings inside a publication count once more, as ``name/publish``: most are mere reads."""
+    inside: list[bool] = []
+    original = DuckDBWarehouse.publish
+
+    def publish(self: DuckDBWarehouse, publications: Any) -> Any:
+        inside.append(True)
+        try:
+            return original(self, publications)
+        finally:
+            inside.pop()
 
     def passing(name: str) -> None:
-        passed[name] += 1
-        note(root, "trace", [name, passed[name]])
+        point(name)
+        if inside:
+            point(f"{name}/publish")
 
+    DuckDBWarehouse.publish = publish  # type: ignore[method-assign]
     return passing
 
 

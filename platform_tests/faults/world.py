@@ -114,6 +114,8 @@ def _first(world: World) -> None:
 def _second(world: World) -> None:
     world.drop("weighing/again.csv", [[11, "t1", 5.5], [12, "t1", 6.0]])
     world.drop("weighing/late.csv", [[14, "t4", 8.0], [15, "t4", 9.0]])
+    world.drop("weighing/broken.csv", None, b"id,truck,tonnes\n10,\xff,1.0\n")
+    world.drop("weighing/broken too.csv", None, b"id,truck,tonnes\n10,\xfe,1.0\n")
     world.drop("truck/t2.csv", [[3, "red", "Cy"], [4, None, "Di"]])
     log = [event(2, "nut M8", "U", 9), event(3, None, "D", 10), event(2, "nut", "I", 5)]
     world.drop("part/p2.csv", log)

@@ -29,7 +29,7 @@ class Spans:
 
 
 def haul_cycles(world: World, rng: np.random.Generator, spans: Spans, first_id: int) -> pa.Table:
-    """Whole cycles of 12 to 50 minutes that fill ``spans``, numbered in the order they end."""
+    """Whole cycles of 12 to 58 minutes that fill ``spans``, numbered in the order they end."""
     truck, begin, length = _fill(rng, spans)
     order = np.lexsort((truck, begin + length))
     truck, begin, length = truck[order], begin[order], length[order]
@@ -58,7 +58,7 @@ def _fill(
     rng: np.random.Generator, spans: Spans
 ) -> tuple[npt.NDArray[np.int64], Seconds, npt.NDArray[np.int64]]:
     span_s = spans.end - spans.begin
-    count = np.ceil(span_s / rng.uniform(1200, 3000, span_s.size)).astype(np.int64)
+    count = np.ceil(span_s / rng.uniform(1800, 3500, span_s.size)).astype(np.int64)
     count[span_s < count * _SHORTEST_S] = 0
     length = np.repeat(span_s // np.maximum(count, 1), count)
     nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)

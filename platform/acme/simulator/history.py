@@ -69,7 +69,9 @@ def shifts(begin_s: int, end_s: int) -> pa.Table:
 
 def plans(world: World, first_day: int, end_day: int) -> pa.Table:
     """Planned tonnes and grade of each day (days since 1970), pit and material."""
-    grid = np.array([(d, p, m) for d in range(first_day, end_day) for p in (0, 1) for m in range(3)])
+    grid = np.array(
+        [(d, p, m) for d in range(first_day, end_day) for p in (0, 1) for m in range(3)]
+    )
     day, pit, material = grid.reshape(-1, 3).T
     rng = world.rng("plan", first_day)
     fleet_t = world.trucks.rated_t.sum() * 30

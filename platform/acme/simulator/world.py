@@ -84,7 +84,9 @@ class World:
     @cached_property
     def blocks(self) -> tuple[str, ...]:
         """Blocks of ore and waste, named pit, bench, number."""
-        return tuple(f"{p[0].upper()}-{b}-{n:03d}" for p in PITS for b in BENCHES for n in range(24))
+        return tuple(
+            f"{p[0].upper()}-{b}-{n:03d}" for p in PITS for b in BENCHES for n in range(24)
+        )
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from dagster_dbt import (
 )
 
 from malacate.names import TableName
+from malacate.orchestration.lineage import lineage_asset
 from malacate.orchestration.raw_assets import POOL
 from malacate.orchestration.resources import Platform
 
@@ -41,6 +42,7 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
     """A dbt project; its manifest is parsed again whenever the project changed."""
 
     project_dir: str
+    served_layer: str = "gold"
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The models as one set of assets, with row counts, columns and column lineage."""
@@ -64,7 +66,8 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
             build = dbt.cli(["build"], context=context)
             yield from build.stream().fetch_row_counts().fetch_column_metadata()
 
-        return dg.Definitions(assets=[models])
+        served = [key for key in models.keys if key.path[0] == self.served_layer]
+        return dg.Definitions(assets=[models, lineage_asset(self.served_layer, served, POOL)])
 
 
 def executable() -> str:

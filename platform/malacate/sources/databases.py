@@ -173,9 +173,7 @@ class _Session:
         url = self.source.resolve(self.source.url)
         try:
             with (
-                contextlib.closing(
-                    dbapi.connect(self.source.resolve(self.source.url))
-                ) as connection,
+                contextlib.closing(dbapi.connect(url)) as connection,
                 contextlib.closing(connection.cursor()) as cursor,
             ):
                 cursor.execute("set transaction isolation level repeatable read, read only")

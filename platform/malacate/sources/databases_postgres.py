@@ -31,7 +31,7 @@ _TYPES: dict[str, pa.DataType] = {
 
 _CATALOG = """
 select a.attname, t.typname, a.atttypmod, a.attnotnull,
-       coalesce(array_position(i.indkey::int2[], a.attnum), 0) as key_position,
+       coalesce(array_position(i.indkey::int2[], a.attnum) + 1, 0) as key_position,
        coalesce(col_description(a.attrelid, a.attnum), '')
 from pg_attribute a
 join pg_type t on t.oid = a.atttypid

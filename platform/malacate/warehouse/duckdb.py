@@ -17,6 +17,7 @@ from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import within, write
 from malacate.warehouse.protocol import (
+    BATCH_COLUMN,
     Marker,
     Partition,
     Publication,
@@ -24,6 +25,7 @@ from malacate.warehouse.protocol import (
     follows,
 )
 
+_DELIVERED = f"columns(lambda c: c <> '{BATCH_COLUMN}')"
 _MARKER = "batch_id, object, version, ordinal, rows, rows_quarantined, landing, is_current"
 
 
@@ -124,7 +126,7 @@ class DuckDBWarehouse:
         self, table: TableName, columns: Sequence[str] = (), partition: Partition | None = None
     ) -> pa.Table:
         """See ``Warehouse.read``."""
-        chosen = ", ".join(quote(name, "duckdb") for name in columns) or "*"
+        chosen = ", ".join(quote(name, "duckdb") for name in columns) or _DELIVERED
         sql = f"select {chosen} from {table.sql('duckdb')}"
         values: dict[str, Any] = {}
         if partition is not None:

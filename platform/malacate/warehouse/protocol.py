@@ -109,7 +109,7 @@ class Warehouse(Protocol):
     def read(
         self, table: TableName, columns: Sequence[str] = (), partition: Partition | None = None
     ) -> pa.Table:
-        """Rows of a table as of one moment."""
+        """Rows of a table as of one moment: all columns but the batch's, or those named."""
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
         """Run one reading statement; values are bound, never pasted."""

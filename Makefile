@@ -1,0 +1,61 @@
+# Needs Python 3.11 and pip; everything else comes from PyPI, as requirements.lock pins it.
+SHELL := /bin/bash
+PYTHON ?= python3.11
+BIN := .venv/bin
+export MALACATE_HOME ?= $(CURDIR)/.malacate
+export DAGSTER_HOME ?= $(MALACATE_HOME)/dagster
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo dev test test-all lint faults bench lock stop clean
+
+.venv/.installed: requirements.lock pyproject.toml
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: $(PYTHON) was not found. Name yours: make $(firstword $(MAKECMDGOALS)) PYTHON=python3"; exit 1; }
+	@echo "Installing what requirements.lock pins (once, about a minute) ..."
+	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(DAGSTER_HOME)/dagster.yaml: dagster.yaml
+	@mkdir -p $(DAGSTER_HOME)
+	@cp dagster.yaml $@
+	@printf 'DAGSTER_HOME=%s\nMALACATE_HOME=%s\n' "$(DAGSTER_HOME)" "$(MALACATE_HOME)" > .env
+
+ready: .venv/.installed $(DAGSTER_HOME)/dagster.yaml
+.PHONY: ready
+
+demo: ready  ## start the mine's systems, materialize the whole graph, print what came of it
+	@$(BIN)/malacate demo
+
+dev: ready  ## the UI on 127.0.0.1:3000 with its daemon, on the running systems
+	@$(BIN)/malacate simulate start
+	@$(BIN)/dg dev -w workspace.yaml --host 127.0.0.1 --port 3000
+
+test: ready  ## the suite; everything it needs comes from PyPI
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+test-all: test
+
+lint: ready  ## format, lint, types, floors
+	@$(BIN)/ruff format --check platform platform_tests
+	@$(BIN)/ruff check platform platform_tests
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+
+faults: ready  ## the crash driver, long form
+	@$(BIN)/python platform_tests/faults/run.py --long
+
+bench: ready  ## speed as ratios against named peers and limits, in one run
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements-bench.lock
+	@$(BIN)/python bench/run.py
+
+stop:  ## stop the mine's systems
+	@$(BIN)/malacate simulate stop
+
+lock:  ## pin anew; needs uv
+	@uv pip compile --quiet --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --custom-compile-command "make lock" pyproject.toml -o requirements.lock
+	@uv pip compile --quiet --python-version 3.11 --extra dev --extra bench --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-bench.lock
+
+clean: stop  ## forget all that the demo made
+	@rm -rf $(MALACATE_HOME) .env dbt/target dbt/logs

@@ -1,0 +1,117 @@
+with sensor_hours as (
+    select
+        sensor_id,
+        sector_id,
+        hour_at,
+        readings,
+        expected_readings,
+        rms_mm_s,
+        ppv_mm_s,
+        peak_pvs_mm_s,
+        revision
+    from {{ ref('vibration_hour') }}
+),
+
+hours as (
+    select hour_at from sensor_hours group by hour_at
+),
+
+sensors as (
+    select
+        sensor_id,
+        sector_id,
+        min(hour_at) as first_hour_at,
+        max(hour_at) as last_hour_at,
+        max(expected_readings) as expected_readings
+    from sensor_hours
+    group by sensor_id, sector_id
+),
+
+expected as (
+    select
+        sensors.sector_id,
+        hours.hour_at,
+        count(sensors.sensor_id) as sensors_expected,
+        sum(sensors.expected_readings) as expected_readings
+    from sensors
+    inner join hours
+        on hours.hour_at between sensors.first_hour_at
+        and sensors.last_hour_at + interval {{ var('vibration_silence_days') }} day
+    group by sensors.sector_id, hours.hour_at
+),
+
+reported as (
+    select
+        sector_id,
+        hour_at,
+        count(sensor_id) as sensors,
+        sum(readings) as readings,
+        sum(least(readings, expected_readings)) as counted_readings,
+        sqrt(avg(rms_mm_s * rms_mm_s)) as rms_mm_s,
+        max(ppv_mm_s) as ppv_max_mm_s,
+        max(peak_pvs_mm_s) as pvs_max_mm_s,
+        max(revision) as revision
+    from sensor_hours
+    group by sector_id, hour_at
+),
+
+sector_hours as (
+    select
+        expected.sector_id,
+        expected.hour_at,
+        expected.sensors_expected,
+        coalesce(reported.sensors, 0) as sensors,
+        expected.expected_readings,
+        coalesce(reported.readings, 0) as readings,
+        coalesce(reported.counted_readings, 0) / nullif(expected.expected_readings, 0)
+            as completeness,
+        reported.rms_mm_s,
+        reported.ppv_max_mm_s,
+        reported.pvs_max_mm_s,
+        reported.revision
+    from expected
+    left join reported
+        on expected.sector_id = reported.sector_id
+        and expected.hour_at = reported.hour_at
+),
+
+judged as (
+    select
+        *,
+        case when completeness >= {{ var('vibration_completeness_min') }} then rms_mm_s end
+            as complete_rms_mm_s
+    from sector_hours
+),
+
+compared as (
+    select
+        *,
+        median(complete_rms_mm_s) over past as baseline_rms_mm_s,
+        count(complete_rms_mm_s) over past as baseline_hours
+    from judged
+    window past as (
+        partition by sector_id
+        order by hour_at
+        range between interval 30 day preceding and interval 1 hour preceding
+    )
+)
+
+select
+    sector_id,
+    hour_at,
+    sensors,
+    sensors_expected,
+    readings,
+    expected_readings,
+    completeness,
+    rms_mm_s,
+    ppv_max_mm_s,
+    pvs_max_mm_s,
+    baseline_hours,
+    baseline_rms_mm_s,
+    case
+        when baseline_hours >= {{ var('vibration_baseline_hours_min') }}
+            then complete_rms_mm_s / nullif(baseline_rms_mm_s, 0)
+    end as vibration_index,
+    revision
+from compared

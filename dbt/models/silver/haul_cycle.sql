@@ -1,0 +1,56 @@
+with cycles as (
+    select
+        *,
+        queue_load_s + spot_s + load_s + haul_s + queue_dump_s + dump_s + return_s as parts_s,
+        (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 as duration_s
+    from {{ source('production', 'haul_cycle') }}
+),
+
+shifts as (
+    select * from {{ ref('shift') }}
+),
+
+trucks as (
+    select * from {{ ref('equipment') }}
+)
+
+select
+    cycles.cycle_id,
+    cycles.truck_id,
+    trucks.equipment_class as truck_class,
+    trucks.equipment_model as truck_model,
+    cycles.loader_id,
+    cycles.shift_id,
+    shifts.shift_on,
+    shifts.crew,
+    cycles.source_block,
+    case split_part(cycles.source_block, '-', 1)
+        when 'N' then 'north'
+        when 'S' then 'south'
+        else 'unknown'
+    end as pit,
+    nullif(split_part(cycles.source_block, '-', 2), '') as bench,
+    cycles.dump_id,
+    cycles.material,
+    cycles.started_at,
+    cycles.ended_at,
+    cycles.duration_s,
+    cycles.queue_load_s,
+    cycles.spot_s,
+    cycles.load_s,
+    cycles.haul_s,
+    cycles.queue_dump_s,
+    cycles.dump_s,
+    cycles.return_s,
+    cycles.parts_s,
+    abs(cycles.duration_s - cycles.parts_s) <= 1 as has_consistent_duration,
+    cycles.payload_t,
+    trucks.rated_payload_t,
+    cast(cycles.payload_t / nullif(trucks.rated_payload_t, 0) as double) as payload_ratio,
+    cycles.dist_loaded_m,
+    cycles.dist_empty_m,
+    cycles.fuel_l,
+    cycles.updated_at
+from cycles
+left join shifts on cycles.shift_id = shifts.shift_id
+left join trucks on cycles.truck_id = trucks.equipment_id

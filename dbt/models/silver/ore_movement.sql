@@ -1,0 +1,27 @@
+with movements as (
+    select
+        *,
+        cast(tonnes_wet_t * (1 - moisture_pct / 100) as double) as dry_t
+    from {{ source('production', 'ore_movement') }}
+),
+
+shifts as (
+    select * from {{ ref('shift') }}
+)
+
+select
+    movements.movement_id,
+    movements.shift_id,
+    shifts.shift_on,
+    movements.from_id,
+    movements.to_id,
+    movements.material,
+    movements.tonnes_wet_t as wet_t,
+    movements.moisture_pct,
+    movements.dry_t,
+    movements.cu_pct,
+    movements.dry_t * movements.cu_pct / 100 as cu_t,
+    movements.moved_at,
+    movements.updated_at
+from movements
+left join shifts on movements.shift_id = shifts.shift_id

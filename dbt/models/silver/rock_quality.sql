@@ -1,0 +1,53 @@
+with analyses as (
+    select * from {{ source('lab', 'rock_quality') }}
+),
+
+latest as (
+    select *
+    from analyses
+    qualify row_number() over (
+        partition by hole_id, from_m, to_m
+        order by analysed_at desc nulls last, schema_version desc nulls last, _batch_id desc
+    ) = 1
+),
+
+recomputed as (
+    select
+        *,
+        cast(rqd_pct as double) / nullif(jn, 0)
+        * jr / nullif(ja, 0)
+        * jw / nullif(srf, 0) as q_recomputed
+    from latest
+)
+
+select
+    hole_id,
+    from_m,
+    to_m,
+    to_m - from_m as length_m,
+    sector_id,
+    lithology,
+    rqd_pct,
+    ucs_mpa,
+    is50_mpa,
+    jn,
+    jr,
+    ja,
+    jw,
+    srf,
+    q,
+    q_recomputed,
+    abs(q - q_recomputed) <= 0.05 * abs(q_recomputed) as has_consistent_q,
+    rmr89,
+    case
+        when rmr89 > 80 then 'I'
+        when rmr89 > 60 then 'II'
+        when rmr89 > 40 then 'III'
+        when rmr89 > 20 then 'IV'
+        when rmr89 is not null then 'V'
+    end as rmr_class,
+    gsi,
+    lab,
+    analysed_at,
+    schema_version
+from recomputed

@@ -1,0 +1,16 @@
+with hours as (
+    select * from {{ source('geophones', 'vibration_hour') }}
+)
+
+select
+    sensor_id,
+    sector_id,
+    hour_at,
+    readings,
+    expected_readings,
+    completeness,
+    rms_mm_s,
+    ppv_mm_s,
+    peak_pvs_mm_s,
+    revision
+from hours

@@ -1,0 +1,201 @@
+"""The geophones' gateway: a Parquet file of vibration features for each minute.
+
+A minute is a function of the world and its number; the truth of an hour is computed beside it.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow as pa
+
+from acme.simulator import columns
+from acme.simulator.drops import as_json, deliver, parquet
+from acme.simulator.tables import AT, TEXT
+from acme.simulator.world import HOUR, SECTORS, World, instant
+
+Floats = npt.NDArray[np.float64]
+SENSORS, READINGS_PER_MINUTE, MINUTES = 120, 6, 60
+READINGS_PER_HOUR = READINGS_PER_MINUTE * MINUTES
+HISTORY_HOURS, LATE_MINUTE = 2, 41
+SENTINEL = -9999.0
+_AXES = ("ppv_tran_mm_s", "ppv_vert_mm_s", "ppv_long_mm_s")
+_MISSING, _BLAST_HOUR, _BLAST_MINUTES = 0.02, 18, (5, 6)
+_IDS = tuple(f"GEO-{i + 1:03d}" for i in range(SENSORS))
+
+SCHEMA = pa.schema(
+    {
+        "sensor_id": TEXT, "seq": pa.int64(), "measured_at": AT, "sector_id": TEXT,
+        **dict.fromkeys(_AXES, pa.float64()), "pvs_mm_s": pa.float64(),
+        "dom_freq_hz": pa.float64(), "rms_mm_s": pa.float64(), "events": pa.int32(),
+        "energy": pa.float64(), "battery_v": pa.float64(), "temp_c": pa.float64(), "fw": TEXT,
+    }
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Minute:
+    """The readings of one minute, with what is wrong with some of them."""
+
+    rows: pa.Table
+    sensor: npt.NDArray[np.int64]
+    is_counted: npt.NDArray[np.bool_]
+    bad_rows: tuple[dict[str, object], ...]
+
+
+def hours_of_history(world: World) -> list[int]:
+    """Numbers of the hours before the first tick's; the first tick's hour is 0."""
+    return list(range(-max(1, round(HISTORY_HOURS * world.scale)), 0))
+
+
+def deliver_hour(world: World, folder: Path, truth: Path, hour: int) -> list[Path]:
+    """Write the files of an hour, and what an hourly table must say of it so far.
+
+    Of every second hour one minute is held back for ``deliver_late``.
+    """
+    withheld = {LATE_MINUTE} if is_late(hour) else set()
+    minutes = {m: minute(world, hour, m) for m in range(MINUTES) if m not in withheld}
+    paths = [_write(world, folder, truth, hour, m, made) for m, made in minutes.items()]
+    _write_truth(world, truth, hour, list(minutes.values()), revision=0)
+    return paths
+
+
+def deliver_late(world: World, folder: Path, truth: Path, hour: int) -> list[Path]:
+    """Write the minute that ``hour`` still lacked; its truth is revised."""
+    if not is_late(hour):
+        return []
+    minutes = [minute(world, hour, m) for m in range(MINUTES)]
+    _write_truth(world, truth, hour, minutes, revision=1)
+    return [_write(world, folder, truth, hour, LATE_MINUTE, minutes[LATE_MINUTE])]
+
+
+def is_late(hour: int) -> bool:
+    """Whether a minute of ``hour`` arrives an hour late."""
+    return hour >= 0 and hour % 2 == 0
+
+
+def minute(world: World, hour: int, number: int) -> Minute:
+    """The readings of one minute: some are missing, some come twice, a few are wrong."""
+    rng = world.rng("vibration", hour, number)
+    sensor = np.repeat(np.arange(SENSORS), READINGS_PER_MINUTE)
+    slot = np.tile(np.arange(READINGS_PER_MINUTE), SENSORS)
+    kept = rng.random(len(sensor)) >= _MISSING
+    sensor, slot = sensor[kept], slot[kept]
+    values = _features(rng, sensor, hour, number)
+    bad = _spoil(rng, values, number)
+    order = np.concatenate([np.arange(len(sensor)), _told_twice(rng, len(sensor), number)])
+    period_s = 60 // READINGS_PER_MINUTE
+    seconds = world.end_s + hour * HOUR + number * 60 + slot * period_s
+    table = _table(sensor[order], seconds[order], world.start_s // period_s, values, order)
+    counted = (np.arange(len(order)) < len(sensor)) & ~np.isin(order, list(bad))
+    keys = table.select(["sensor_id", "seq"]).take(list(bad)).to_pylist() if bad else []
+    told = zip(bad.items(), keys, strict=True)
+    bad_rows = tuple({"row": place, **key, "reason": why} for (place, why), key in told)
+    return Minute(table, sensor[order], counted, bad_rows)
+
+
+def _told_twice(rng: np.random.Generator, count: int, number: int) -> npt.NDArray[np.int64]:
+    # Never in a minute with a planted value: a wrong reading is wrong once.
+    return rng.choice(count, 2 if number % 10 == 4 else 0, replace=False)
+
+
+def _table(
+    sensor: npt.NDArray[np.int64],
+    seconds: npt.NDArray[np.int64],
+    first_seq: int,
+    values: dict[str, Floats],
+    order: npt.NDArray[np.int64],
+) -> pa.Table:
+    rows = {
+        "sensor_id": columns.picked(_IDS, sensor),
+        "seq": seconds // (60 // READINGS_PER_MINUTE) - first_seq,
+        "measured_at": seconds,
+        "sector_id": columns.picked(SECTORS, sensor % len(SECTORS)),
+        **{name: column[order] for name, column in values.items()},
+        "fw": columns.picked(("4.1.0", "4.2.1"), (sensor % 7 == 0).astype(int)),
+    }
+    return columns.table(SCHEMA, rows)
+
+
+def _features(
+    rng: np.random.Generator, sensor: npt.NDArray[np.int64], hour: int, number: int
+) -> dict[str, npt.NDArray[np.float64]]:
+    count = len(sensor)
+    is_blast = hour % 24 == _BLAST_HOUR and number in _BLAST_MINUTES
+    level = (0.15 + 0.02 * (sensor % len(SECTORS))) * (60 if is_blast else 1)
+    axes = np.round(rng.gamma(2.0, 1.0, (3, count)) * level, 3)
+    largest, whole = axes.max(axis=0), np.sqrt((axes**2).sum(axis=0))
+    pvs = np.floor((largest + rng.random(count) * (whole - largest)) * 1000) / 1000
+    rms = np.round(largest * rng.uniform(0.1, 0.3, count), 4)
+    return {
+        **dict(zip(_AXES, axes, strict=True)),
+        "pvs_mm_s": np.maximum(pvs, largest),
+        "dom_freq_hz": np.round(rng.uniform(4, 120, count), 1),
+        "rms_mm_s": rms,
+        "events": rng.poisson(0.4, count),
+        "energy": np.round(rms**2 * 10, 6),
+        "battery_v": np.round(13.1 - 0.01 * (sensor % 40) + rng.normal(0, 0.02, count), 2),
+        "temp_c": np.round(14 + 6 * np.sin(hour / 24 * 2 * np.pi) + rng.normal(0, 0.5, count), 1),
+    }
+
+
+def _spoil(rng: np.random.Generator, values: dict[str, Floats], number: int) -> dict[int, str]:
+    """Plant a sentinel in one minute of twenty and a value that is no number in another."""
+    places = {7: (_AXES[0], SENTINEL, "below_minimum"), 13: ("rms_mm_s", np.nan, "not_finite")}
+    if number % 20 not in places:
+        return {}
+    column, value, reason = places[number % 20]
+    place = int(rng.integers(len(values[column])))
+    values[column][place] = value
+    return {place: reason}
+
+
+def _write(world: World, folder: Path, truth: Path, hour: int, number: int, made: Minute) -> Path:
+    at = instant(world.end_s + hour * HOUR + number * 60)
+    place = Path(f"{at:%Y-%m-%d}/{at:%H}/vibration_{at:%Y%m%dT%H%M}.parquet")
+    if made.bad_rows:
+        known = {
+            "file": f"vibration/{place}",
+            "rows": made.rows.num_rows,
+            "bad_rows": made.bad_rows,
+        }
+        deliver(truth / "geophones" / f"{place.stem}.json", as_json(known))
+    path = folder / "vibration" / place
+    deliver(path, parquet(made.rows))
+    return path
+
+
+def _write_truth(
+    world: World, truth: Path, hour: int, minutes: list[Minute], revision: int
+) -> None:
+    at = instant(world.end_s + hour * HOUR)
+    table = hour_truth(world, hour, minutes, revision)
+    deliver(truth / "geophones" / f"vibration_hour_{at:%Y%m%dT%H}.parquet", parquet(table))
+
+
+def hour_truth(world: World, hour: int, minutes: list[Minute], revision: int) -> pa.Table:
+    """What each sensor's hour is: of sound readings, each counted once."""
+    counted = np.concatenate([made.is_counted for made in minutes])
+    sensor = np.concatenate([made.sensor for made in minutes])[counted]
+    rows = pa.concat_tables([made.rows for made in minutes])
+    column = {n: rows[n].to_numpy()[counted] for n in (*_AXES, "pvs_mm_s", "rms_mm_s")}
+    readings = np.bincount(sensor, minlength=SENSORS)
+    squares = np.bincount(sensor, column["rms_mm_s"] ** 2, minlength=SENSORS)
+    ppv, peak = np.zeros(SENSORS), np.zeros(SENSORS)
+    np.maximum.at(ppv, sensor, np.maximum.reduce([column[axis] for axis in _AXES]))
+    np.maximum.at(peak, sensor, column["pvs_mm_s"])
+    return pa.table(
+        {
+            "sensor_id": pa.array(_IDS),
+            "sector_id": columns.picked(SECTORS, np.arange(SENSORS) % len(SECTORS)),
+            "hour_at": columns.column(np.full(SENSORS, world.end_s + hour * HOUR), AT),
+            "readings": pa.array(readings, pa.int64()),
+            "expected_readings": pa.array(np.full(SENSORS, READINGS_PER_HOUR), pa.int64()),
+            "completeness": readings / READINGS_PER_HOUR,
+            "rms_mm_s": np.sqrt(squares / readings),
+            "ppv_mm_s": ppv,
+            "peak_pvs_mm_s": peak,
+            "revision": pa.array([revision] * SENSORS, pa.int32()),
+        }
+    )

@@ -1,0 +1,180 @@
+"""The histories that a world is put through: single and double kills, zombies, amnesia."""
+
+import random
+import signal
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from platform_tests.faults import points
+from platform_tests.faults.processes import worker
+from platform_tests.faults.verdict import Verdict, judge
+from platform_tests.faults.worker import DONE, Orders
+from platform_tests.faults.world import World
+
+KILLED = -int(signal.SIGKILL)
+LEASE = 0.5
+
+
+@dataclass(frozen=True)
+class Case:
+    """One history; ``run`` leaves a world behind and says what it came to."""
+
+    name: str
+    run: Callable[[Path], Verdict]
+
+
+def recovered(root: Path, orders: Orders, injected: int) -> Verdict:
+    """Restart without faults until nothing is left, then judge."""
+    calm = replace(orders, crash="", pause="", deadly="", lease_seconds=300.0)
+    codes = []
+    while DONE not in codes and len(codes) < 3:
+        codes.append(worker(root, calm).wait())
+    if DONE not in codes:
+        errors = [p.read_text()[-1500:] for p in root.glob("*.jsonl")]
+        return Verdict(problems=[f"did not finish: {codes} {errors}"], injected=injected)
+    verdict = judge(root, orders)
+    verdict.injected = injected
+    return verdict
+
+
+def kill(at: str, orders: Orders) -> Case:
+    """Die at one point, once."""
+
+    def run(root: Path) -> Verdict:
+        code = worker(root, replace(orders, crash=at)).wait()
+        return recovered(root, orders, int(code == KILLED))
+
+    return Case(f"kill {at} turn {orders.turn}", run)
+
+
+def kill_matrix(acts: int, turns: bool, mutant: str = "") -> list[Case]:
+    """Every point, at its 1st, 2nd and 3rd passing; routes take turns in being hit first."""
+    cases = []
+    for index, point in enumerate(points.with_publish()):
+        for hit in (1, 2, 3):
+            for turn in range(5) if turns else [(index + 2 * hit) % 5]:
+                cases.append(kill(f"{point}:{hit}", Orders(acts=acts, turn=turn, mutant=mutant)))
+    return cases
+
+
+def kill_twice(pair: tuple[str, str], orders: Orders) -> Case:
+    """Die, and die again while recovering."""
+
+    def run(root: Path) -> Verdict:
+        codes = [worker(root, replace(orders, crash=at)).wait() for at in pair]
+        return recovered(root, orders, codes.count(KILLED))
+
+    return Case(f"kill {pair[0]} then {pair[1]} turn {orders.turn}", run)
+
+
+def double_kills(acts: int, number: int, seed: int) -> list[Case]:
+    """Ordered pairs, sampled."""
+    choice = random.Random(seed)
+    places = [f"{point}:{hit}" for point in points.with_publish() for hit in (1, 2, 3)]
+    pairs = [(choice.choice(places), choice.choice(places)) for _ in range(number)]
+    return [kill_twice(pair, Orders(acts=acts, turn=choice.randrange(5))) for pair in pairs]
+
+
+def producer_takes_away(at: str, orders: Orders) -> Case:
+    """Die with the first drop staged or landed; then its source is gone."""
+
+    def run(root: Path) -> Verdict:
+        code = worker(root, replace(orders, crash=at, acts=1)).wait()
+        World(root).remove("weighing/a.csv")
+        return recovered(root, orders, int(code == KILLED))
+
+    return Case(f"source gone after {at}", run)
+
+
+def sources_gone(acts: int, mutant: str = "") -> list[Case]:
+    """From the moment on that ``input`` has a complete copy, the source is not needed."""
+    after = ("input_after_rename", "staged", "parsed", "landed", "tx_rows", "committed/publish")
+    return [producer_takes_away(f"{at}:1", Orders(acts=acts, mutant=mutant)) for at in after]
+
+
+def poison(acts: int) -> Case:
+    """No worker survives one object: it ends as poison, everything else is loaded."""
+    orders = Orders(acts=acts, deadly="late.csv", rounds=30)
+
+    def run(root: Path) -> Verdict:
+        codes = []
+        while DONE not in codes and len(codes) < 6:
+            codes.append(worker(root, orders).wait())
+        model = World(root)
+        model.model["files"]["weighing/late.csv"]["rows"] = []
+        model.save()
+        verdict = judge(root, orders)
+        verdict.injected = codes.count(KILLED)
+        if codes != [KILLED] * 3 + [DONE]:
+            verdict.problems.append(f"workers ended with {codes}")
+        return verdict
+
+    return Case("poison", run)
+
+
+def zombie(at: str, orders: Orders) -> Case:
+    """Stopped past its lease, overtaken, and awake again."""
+    quick = replace(orders, lease_seconds=LEASE, patience_seconds=1.0)
+
+    def run(root: Path) -> Verdict:
+        sleeper = worker(root, replace(quick, pause=at))
+        was_stopped = sleeper.stopped()
+        time.sleep(LEASE + 0.1)
+        other = worker(root, quick)
+        until = time.monotonic() + 3
+        while other.poll() is None and time.monotonic() < until:
+            time.sleep(0.01)
+        sleeper.send(signal.SIGCONT)
+        sleeper.wait()
+        other.wait()
+        return recovered(root, orders, int(was_stopped))
+
+    return Case(f"zombie {at} turn {orders.turn}", run)
+
+
+def zombies(acts: int, hits: tuple[int, ...], mutant: str = "") -> list[Case]:
+    """One at every point."""
+    return [
+        zombie(f"{point}:{hit}", Orders(acts=acts, turn=(index + 2 * hit) % 5, mutant=mutant))
+        for index, point in enumerate(points.with_publish())
+        for hit in hits
+    ]
+
+
+def amnesia(what: str, at: str, orders: Orders) -> Case:
+    """Killed; then a database is lost; then everything goes on."""
+
+    def run(root: Path) -> Verdict:
+        code = worker(root, replace(orders, crash=at)).wait()
+        if what == "ledger, later warehouse":
+            lose(root, "ledger")
+            worker(root, replace(orders, acts=max(World(root).act, 1))).wait()
+            lose(root, "warehouse")
+        else:
+            for one in what.split(" and "):
+                lose(root, one)
+        return recovered(root, orders, int(code == KILLED))
+
+    return Case(f"{what} lost after {at} turn {orders.turn}", run)
+
+
+MOMENTS = ("claimed:6", "landed:8", "tx_rows:9", "committed/publish:6", "loaded:10")
+
+
+def amnesias(acts: int, mutant: str = "") -> list[Case]:
+    """Ledger, warehouse, both, one after the other; at five moments each."""
+    lost = ("ledger", "warehouse", "ledger and warehouse", "ledger, later warehouse")
+    return [
+        amnesia(what, at, Orders(acts=acts, turn=turn, mutant=mutant))
+        for what in lost
+        for turn, at in enumerate(MOMENTS)
+    ]
+
+
+def lose(root: Path, what: str) -> None:
+    """Delete a database with its journals."""
+    for file in root.glob("ledger.db*" if what == "ledger" else "warehouse.duckdb*"):
+        file.unlink()
+

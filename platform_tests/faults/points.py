@@ -1,0 +1,34 @@
+"""The crash points that the code has, read from the code."""
+
+import ast
+from functools import cache
+from pathlib import Path
+
+CODE = Path(__file__).resolve().parents[2] / "platform" / "malacate"
+
+HAVE_CASES = {
+    "seen", "claim_before_commit", "claimed", "input_torn", "input_before_rename",
+    "input_after_rename", "staged", "parsed", "part_torn", "landing_before_manifest", "landed",
+    "tx_checked", "tx_rows", "tx_marker", "committed", "closed", "loaded", "cleaned",
+    "file_quarantined",
+}  # fmt: skip
+"""Points that the small world passes at least three times."""
+
+READS_PASS_TOO = ("tx_marker", "committed")
+"""Their first passings are those of questions, not of publications."""
+
+
+@cache
+def in_code() -> frozenset[str]:
+    """Every name in a ``crash.point("name")`` below ``platform/malacate``."""
+    found: set[str] = set()
+    for file in CODE.rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("crash.point"):
+                found.add(ast.literal_eval(node.args[0]))
+    return frozenset(found)
+
+
+def with_publish() -> list[str]:
+    """The points, and those inside a publication as points of their own."""
+    return sorted(in_code()) + [f"{name}/publish" for name in READS_PASS_TOO]
