@@ -15,7 +15,8 @@ from acme.simulator.commands import started
 from malacate.commands.project import Json, show
 from malacate.orchestration.environment import home
 
-JOB = "__ASSET_JOB"
+QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
+"""The table says what happened; the UI has every line."""
 
 
 @dataclass
@@ -45,7 +46,9 @@ def demo(
         told.status(f"Materializing {len(list(job.asset_layer.executable_asset_keys))} assets ..."),
         dg.DagsterInstance.get() as instance,
     ):
-        result = job.execute_in_process(instance=instance, raise_on_error=False)
+        result = job.execute_in_process(
+            instance=instance, raise_on_error=False, run_config={"loggers": QUIET}
+        )
     lines = _lines(result.all_events)
     show(
         [_row(key, line) for key, line in sorted(lines.items())], as_json, "The mine, materialized"

@@ -17,7 +17,7 @@ from malacate.batch import Claim, Reading, Reject, WriteMode
 from malacate.contracts.chunk import Chunk
 from malacate.contracts.rules import split
 from malacate.contracts.table import Table
-from malacate.errors import MalacateError, SchemaDrift, Superseded, UnreadableFile
+from malacate.errors import MalacateError, SchemaDrift, SourceGap, Superseded, UnreadableFile
 from malacate.lake.background import Background
 from malacate.lake.lake import Lake, PartWriter, folder
 from malacate.lake.landing import Landing
@@ -133,11 +133,17 @@ class Ingest:
         name = route.table.name
         landings = [self.lake.landed(name.schema, name.table, row["batch_id"]) for row in lost]
         standing = sorted((x for x in landings if x is not None), key=lambda x: x.ordinal)
-        for landing in standing:
-            self.warehouse.publish([_publication(route, landing, 0)])
-        kept = {landing.batch_id for landing in standing}
+        kept = {x.batch_id for x in standing if self._publish_again(route, x)}
         self.ledger.forget([r["batch_id"] for r in lost if r["batch_id"] not in kept])
         return len(lost)
+
+    def _publish_again(self, route: Route, landing: Landing) -> bool:
+        """A window whose predecessors are unknown would leave a gap: it has to be read again."""
+        try:
+            self.warehouse.publish([_publication(route, landing, 0)])
+        except SourceGap:
+            return False
+        return True
 
     def rebuild(self, route: Route) -> int:
         """Publish every landing that has no marker, oldest first; the ledger learns of all.

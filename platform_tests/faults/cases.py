@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from platform_tests.faults import points
 from platform_tests.faults.processes import worker
@@ -15,6 +16,25 @@ from platform_tests.faults.world import World
 
 KILLED = -int(signal.SIGKILL)
 LEASE = 0.5
+
+
+@dataclass(frozen=True)
+class Size:
+    """How much of the world takes part: the short form has fewer routes, acts and turns."""
+
+    is_long: bool
+
+    def orders(self, **more: Any) -> Orders:
+        """Orders for a worker of this size."""
+        return Orders(**{"acts": 3, "routes": 5} if self.is_long else {"acts": 2, "routes": 3}, **more)
+
+    def turns(self, point: str, hit: int) -> list[int]:
+        """Which routes come first. Few routes must still pass the point ``hit`` times."""
+        if self.is_long:
+            return [0, 1, 2, 3, 4]
+        if point in points.OF_FILES:
+            return [(0, 4, 3)[hit - 1]]
+        return [(sorted(points.in_code() | {point}).index(point) + 2 * hit) % 5]
 
 
 @dataclass(frozen=True)
@@ -49,14 +69,14 @@ def kill(at: str, orders: Orders) -> Case:
     return Case(f"kill {at} turn {orders.turn}", run)
 
 
-def kill_matrix(acts: int, turns: bool, mutant: str = "") -> list[Case]:
+def kill_matrix(size: Size, mutant: str = "") -> list[Case]:
     """Every point, at its 1st, 2nd and 3rd passing; routes take turns in being hit first."""
-    cases = []
-    for index, point in enumerate(points.with_publish()):
-        for hit in (1, 2, 3):
-            for turn in range(5) if turns else [(index + 2 * hit) % 5]:
-                cases.append(kill(f"{point}:{hit}", Orders(acts=acts, turn=turn, mutant=mutant)))
-    return cases
+    return [
+        kill(f"{point}:{hit}", size.orders(turn=turn, mutant=mutant))
+        for point in points.with_publish()
+        for hit in (1, 2, 3)
+        for turn in size.turns(point, hit)
+    ]
 
 
 def kill_twice(pair: tuple[str, str], orders: Orders) -> Case:
@@ -69,12 +89,12 @@ def kill_twice(pair: tuple[str, str], orders: Orders) -> Case:
     return Case(f"kill {pair[0]} then {pair[1]} turn {orders.turn}", run)
 
 
-def double_kills(acts: int, number: int, seed: int) -> list[Case]:
+def double_kills(size: Size, number: int, seed: int) -> list[Case]:
     """Ordered pairs, sampled."""
     choice = random.Random(seed)
     places = [f"{point}:{hit}" for point in points.with_publish() for hit in (1, 2, 3)]
     pairs = [(choice.choice(places), choice.choice(places)) for _ in range(number)]
-    return [kill_twice(pair, Orders(acts=acts, turn=choice.randrange(5))) for pair in pairs]
+    return [kill_twice(pair, size.orders(turn=choice.randrange(5))) for pair in pairs]
 
 
 def producer_takes_away(at: str, orders: Orders) -> Case:
@@ -88,15 +108,15 @@ def producer_takes_away(at: str, orders: Orders) -> Case:
     return Case(f"source gone after {at}", run)
 
 
-def sources_gone(acts: int, mutant: str = "") -> list[Case]:
+def sources_gone(size: Size, mutant: str = "") -> list[Case]:
     """From the moment on that ``input`` has a complete copy, the source is not needed."""
     after = ("input_after_rename", "staged", "parsed", "landed", "tx_rows", "committed/publish")
-    return [producer_takes_away(f"{at}:1", Orders(acts=acts, mutant=mutant)) for at in after]
+    return [producer_takes_away(f"{at}:1", size.orders(mutant=mutant)) for at in after]
 
 
-def poison(acts: int) -> Case:
+def poison(size: Size) -> Case:
     """No worker survives one object: it ends as poison, everything else is loaded."""
-    orders = Orders(acts=acts, deadly="late.csv", rounds=30)
+    orders = size.orders(deadly="late.csv", rounds=30)
 
     def run(root: Path) -> Verdict:
         codes = []
@@ -134,12 +154,13 @@ def zombie(at: str, orders: Orders) -> Case:
     return Case(f"zombie {at} turn {orders.turn}", run)
 
 
-def zombies(acts: int, hits: tuple[int, ...], mutant: str = "") -> list[Case]:
+def zombies(size: Size, mutant: str = "") -> list[Case]:
     """One at every point."""
     return [
-        zombie(f"{point}:{hit}", Orders(acts=acts, turn=(index + 2 * hit) % 5, mutant=mutant))
-        for index, point in enumerate(points.with_publish())
-        for hit in hits
+        zombie(f"{point}:{hit}", size.orders(turn=turn, mutant=mutant))
+        for point in points.with_publish()
+        for hit in ((1, 2) if size.is_long else (1,))
+        for turn in size.turns(point, hit)[: 3 if hit == 1 else 1]
     ]
 
 
@@ -160,15 +181,15 @@ def amnesia(what: str, at: str, orders: Orders) -> Case:
     return Case(f"{what} lost after {at} turn {orders.turn}", run)
 
 
-MOMENTS = ("claimed:6", "landed:8", "tx_rows:9", "committed/publish:6", "loaded:10")
+MOMENTS = ("claimed:4", "landed:4", "tx_rows:5", "committed/publish:4", "loaded:5")
 
 
-def amnesias(acts: int, mutant: str = "") -> list[Case]:
+def amnesias(size: Size, mutant: str = "") -> list[Case]:
     """Ledger, warehouse, both, one after the other; at five moments each."""
     lost = ("ledger", "warehouse", "ledger and warehouse", "ledger, later warehouse")
     return [
-        amnesia(what, at, Orders(acts=acts, turn=turn, mutant=mutant))
-        for what in lost
+        amnesia(what, at, size.orders(turn=turn + 2 * index, mutant=mutant))
+        for index, what in enumerate(lost)
         for turn, at in enumerate(MOMENTS)
     ]
 

@@ -1,6 +1,5 @@
 """What must stand in the warehouse: worked out from the model alone, by other code."""
 
-import base64
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any
@@ -17,18 +16,25 @@ class Expected:
     tables: dict[str, Counter[Row]] = field(default_factory=dict)
     rejects: Counter[tuple[str, str]] = field(default_factory=Counter)
     files: dict[str, str] = field(default_factory=dict)
+    kinds: list[str] = field(default_factory=list)
 
 
-def expected_of(world: World) -> Expected:
-    """The one end that every history of kills must reach."""
+def expected_of(world: World, tables: set[str]) -> Expected:
+    """The one end that every history of kills must reach, for the raw ``tables``."""
     this = Expected()
-    this.tables["raw_mine.weighing"] = _weighing(world, this)
-    this.tables["raw_mine.truck"] = Counter(_truck(row) for row in _rows(world, "truck"))
-    log = _rows(world, "part")
-    this.tables["raw_log.part_changes"] = Counter(_text(row) for row in log)
-    this.tables["raw_log.part"] = Counter(_state(log))
-    this.tables["raw_erp.purchase"] = Counter(map(_text, world.model["purchase"]))
-    this.tables["raw_erp.stock"] = Counter(map(_text, world.model["stock"]))
+    for table in tables:
+        kind = table.partition(".")[2].removesuffix("_changes")
+        if kind in ("purchase", "stock"):
+            this.tables[table] = Counter(map(_text, world.model[kind]))
+            continue
+        this.kinds.append(kind)
+        if kind == "weighing":
+            this.tables[table] = _weighing(world, this)
+        elif kind == "truck":
+            this.tables[table] = Counter(_truck(row) for row in _rows(world, kind))
+        else:
+            this.tables[table] = Counter(_text(row) for row in _rows(world, kind))
+            this.tables["raw_log.part"] = Counter(_state(_rows(world, kind)))
     for path, drop in world.model["files"].items():
         this.files[path] = "quarantined" if drop["rows"] is None else "loaded"
     return this
@@ -74,7 +80,3 @@ def cell(value: Any) -> str:
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
     return repr(float(value)) if isinstance(value, float) else str(value)
 
-
-def size_of(world: World, path: str) -> int:
-    """Bytes of the newest version of a drop."""
-    return len(base64.b64decode(world.model["files"][path]["raw"]))

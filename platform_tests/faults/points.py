@@ -14,6 +14,11 @@ HAVE_CASES = {
 }  # fmt: skip
 """Points that the small world passes at least three times."""
 
+OF_FILES = {
+    "input_torn", "input_before_rename", "input_after_rename", "file_quarantined",
+}  # fmt: skip
+"""Points that only drops pass."""
+
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""
 

@@ -48,11 +48,17 @@ COLUMNS = {
 """What the verdict reads of each table."""
 
 
-def routes_of(root: Path, act: int) -> list[Route]:
-    """As a deployment of that day has them: the contract of trucks grows in the second act."""
+ROUTES = 5
+
+
+def routes_of(root: Path, act: int, turn: int = 0, number: int = ROUTES) -> list[Route]:
+    """As a deployment of that day has them: the contract of trucks grows in the second act.
+
+    ``turn`` says which comes first, ``number`` how many there are.
+    """
     truck = TRUCK if act < 2 else TRUCK_WITH_COLOR
     drops = root / "drops"
-    return [
+    routes = [
         Route(WEIGHING, Drops(WEIGHING, Folder(drops / "weighing")), WriteMode.APPEND),
         Route(truck, Drops(truck, Folder(drops / "truck")), WriteMode.APPEND),
         Route(PURCHASE, CursorTable(PURCHASE, root), WriteMode.UPSERT),
@@ -64,3 +70,5 @@ def routes_of(root: Path, act: int) -> list[Route]:
             derives=Fold(PART),
         ),
     ]
+    turned = routes[turn % ROUTES :] + routes[: turn % ROUTES]
+    return turned[:number]

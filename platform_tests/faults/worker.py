@@ -18,7 +18,7 @@ from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from platform_tests.faults import mutants
-from platform_tests.faults.routes import routes_of
+from platform_tests.faults.routes import ROUTES, routes_of
 from platform_tests.faults.world import ACTS, World
 
 DONE, STUCK = 0, 3
@@ -33,6 +33,7 @@ class Orders:
     mutant: str = ""
     deadly: str = ""
     turn: int = 0
+    routes: int = ROUTES
     acts: int = ACTS
     serve: bool = False
     lease_seconds: float = 300.0
@@ -71,9 +72,8 @@ def platform_of(root: Path, orders: Orders) -> Ingest:
 
 def _drain(root: Path, ingest: Ingest, act: int, orders: Orders) -> bool:
     for _ in range(orders.rounds):
-        routes = routes_of(root, act)
-        turned = routes[orders.turn % len(routes) :] + routes[: orders.turn % len(routes)]
-        quiet = [_run(root, ingest, route, orders) for route in turned]
+        routes = routes_of(root, act, orders.turn, orders.routes)
+        quiet = [_run(root, ingest, route, orders) for route in routes]
         if all(quiet):
             return True
         time.sleep(0.05)

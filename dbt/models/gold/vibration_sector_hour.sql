@@ -32,7 +32,7 @@ expected as (
         sensors.sector_id,
         hours.hour_at,
         count(sensors.sensor_id) as sensors_expected,
-        sum(sensors.expected_readings) as expected_readings
+        cast(sum(sensors.expected_readings) as bigint) as expected_readings
     from sensors
     inner join hours
         on hours.hour_at between sensors.first_hour_at
@@ -45,8 +45,8 @@ reported as (
         sector_id,
         hour_at,
         count(sensor_id) as sensors,
-        sum(readings) as readings,
-        sum(least(readings, expected_readings)) as counted_readings,
+        cast(sum(readings) as bigint) as readings,
+        cast(sum(least(readings, expected_readings)) as bigint) as counted_readings,
         sqrt(avg(rms_mm_s * rms_mm_s)) as rms_mm_s,
         max(ppv_mm_s) as ppv_max_mm_s,
         max(peak_pvs_mm_s) as pvs_max_mm_s,
@@ -77,7 +77,17 @@ sector_hours as (
 
 judged as (
     select
-        *,
+        sector_id,
+        hour_at,
+        sensors_expected,
+        sensors,
+        expected_readings,
+        readings,
+        completeness,
+        rms_mm_s,
+        ppv_max_mm_s,
+        pvs_max_mm_s,
+        revision,
         case when completeness >= {{ var('vibration_completeness_min') }} then rms_mm_s end
             as complete_rms_mm_s
     from sector_hours
@@ -85,7 +95,18 @@ judged as (
 
 compared as (
     select
-        *,
+        sector_id,
+        hour_at,
+        sensors_expected,
+        sensors,
+        expected_readings,
+        readings,
+        completeness,
+        rms_mm_s,
+        ppv_max_mm_s,
+        pvs_max_mm_s,
+        revision,
+        complete_rms_mm_s,
         median(complete_rms_mm_s) over past as baseline_rms_mm_s,
         count(complete_rms_mm_s) over past as baseline_hours
     from judged

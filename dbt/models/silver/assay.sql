@@ -1,7 +1,3 @@
-with assays as (
-    select * from {{ source('production', 'assay') }}
-)
-
 select
     sample_id,
     block_id,
@@ -17,4 +13,4 @@ select
     received_at is not null as is_received,
     {{ hours_between('sampled_at', 'received_at') }} as turnaround_h,
     updated_at
-from assays
+from {{ source('production', 'assay') }}

@@ -1,7 +1,3 @@
-with equipment as (
-    select * from {{ source('production', 'equipment') }}
-)
-
 select
     equipment_id,
     class as equipment_class,
@@ -11,4 +7,4 @@ select
     commissioned_on,
     is_active,
     updated_at
-from equipment
+from {{ source('production', 'equipment') }}

@@ -1,6 +1,11 @@
 with events as (
     select
-        *,
+        equipment_id,
+        from_at,
+        to_at,
+        tum_code,
+        reason,
+        updated_at,
         lead(from_at) over (partition by equipment_id order by from_at) as next_from_at
     from {{ source('production', 'status_event') }}
 ),

@@ -1,17 +1,38 @@
 with cycles as (
     select
-        *,
+        cycle_id,
+        truck_id,
+        loader_id,
+        shift_id,
+        source_block,
+        dump_id,
+        material,
+        started_at,
+        ended_at,
+        queue_load_s,
+        spot_s,
+        load_s,
+        haul_s,
+        queue_dump_s,
+        dump_s,
+        return_s,
+        payload_t,
+        dist_loaded_m,
+        dist_empty_m,
+        fuel_l,
+        updated_at,
         queue_load_s + spot_s + load_s + haul_s + queue_dump_s + dump_s + return_s as parts_s,
         (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 as duration_s
     from {{ source('production', 'haul_cycle') }}
 ),
 
 shifts as (
-    select * from {{ ref('shift') }}
+    select shift_id, shift_on, crew from {{ ref('shift') }}
 ),
 
 trucks as (
-    select * from {{ ref('equipment') }}
+    select equipment_id, equipment_class, equipment_model, rated_payload_t
+    from {{ ref('equipment') }}
 )
 
 select

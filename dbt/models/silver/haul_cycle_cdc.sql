@@ -1,7 +1,3 @@
-with state as (
-    select * from {{ source('datastream', 'haul_cycle') }}
-)
-
 select
     cycle_id,
     truck_id,
@@ -26,5 +22,5 @@ select
     updated_at,
     _op as last_operation,
     _source_at as changed_at
-from state
+from {{ source('datastream', 'haul_cycle') }}
 where not is_deleted

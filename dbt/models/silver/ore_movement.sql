@@ -1,12 +1,21 @@
 with movements as (
     select
-        *,
+        movement_id,
+        shift_id,
+        from_id,
+        to_id,
+        material,
+        tonnes_wet_t,
+        moisture_pct,
+        cu_pct,
+        moved_at,
+        updated_at,
         cast(tonnes_wet_t * (1 - moisture_pct / 100) as double) as dry_t
     from {{ source('production', 'ore_movement') }}
 ),
 
 shifts as (
-    select * from {{ ref('shift') }}
+    select shift_id, shift_on from {{ ref('shift') }}
 )
 
 select

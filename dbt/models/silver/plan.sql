@@ -1,7 +1,3 @@
-with plans as (
-    select * from {{ source('production', 'plan') }}
-)
-
 select
     plan_on,
     pit,
@@ -10,4 +6,4 @@ select
     cu_pct as planned_cu_pct,
     tonnes_t * cu_pct / 100 as planned_cu_t,
     updated_at
-from plans
+from {{ source('production', 'plan') }}

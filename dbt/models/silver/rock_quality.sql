@@ -1,19 +1,52 @@
-with analyses as (
-    select * from {{ source('lab', 'rock_quality') }}
-),
-
-latest as (
-    select *
-    from analyses
+with latest as (
+    select
+        hole_id,
+        from_m,
+        to_m,
+        sector_id,
+        lithology,
+        rqd_pct,
+        ucs_mpa,
+        is50_mpa,
+        jn,
+        jr,
+        ja,
+        jw,
+        srf,
+        q,
+        rmr89,
+        gsi,
+        lab,
+        analysed_at,
+        schema_version
+    from {{ source('lab', 'rock_quality') }}
     qualify row_number() over (
-        partition by hole_id, from_m, to_m
-        order by analysed_at desc nulls last, schema_version desc nulls last, _batch_id desc
+        partition by hole_id, from_m
+        order by analysed_at desc, schema_version desc, sample_no desc, _batch_id desc
     ) = 1
 ),
 
 recomputed as (
     select
-        *,
+        hole_id,
+        from_m,
+        to_m,
+        sector_id,
+        lithology,
+        rqd_pct,
+        ucs_mpa,
+        is50_mpa,
+        jn,
+        jr,
+        ja,
+        jw,
+        srf,
+        q,
+        rmr89,
+        gsi,
+        lab,
+        analysed_at,
+        schema_version,
         cast(rqd_pct as double) / nullif(jn, 0)
         * jr / nullif(ja, 0)
         * jw / nullif(srf, 0) as q_recomputed

@@ -1,7 +1,3 @@
-with shifts as (
-    select * from {{ source('production', 'shift') }}
-)
-
 select
     shift_id,
     crew,
@@ -10,4 +6,4 @@ select
     end_at,
     {{ hours_between('start_at', 'end_at') }} as duration_h,
     updated_at
-from shifts
+from {{ source('production', 'shift') }}

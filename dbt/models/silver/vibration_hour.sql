@@ -1,7 +1,3 @@
-with hours as (
-    select * from {{ source('geophones', 'vibration_hour') }}
-)
-
 select
     sensor_id,
     sector_id,
@@ -13,4 +9,4 @@ select
     ppv_mm_s,
     peak_pvs_mm_s,
     revision
-from hours
+from {{ source('geophones', 'vibration_hour') }}

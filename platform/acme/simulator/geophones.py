@@ -57,7 +57,7 @@ def deliver_hour(world: World, folder: Path, truth: Path, hour: int) -> list[Pat
     withheld = {LATE_MINUTE} if is_late(hour) else set()
     minutes = {m: minute(world, hour, m) for m in range(MINUTES) if m not in withheld}
     paths = [_write(world, folder, truth, hour, m, made) for m, made in minutes.items()]
-    _write_truth(world, truth, hour, list(minutes.values()), revision=0)
+    _write_truth(world, truth, hour, list(minutes.values()), revision=1)
     return paths
 
 
@@ -66,7 +66,7 @@ def deliver_late(world: World, folder: Path, truth: Path, hour: int) -> list[Pat
     if not is_late(hour):
         return []
     minutes = [minute(world, hour, m) for m in range(MINUTES)]
-    _write_truth(world, truth, hour, minutes, revision=1)
+    _write_truth(world, truth, hour, minutes, revision=2)
     return [_write(world, folder, truth, hour, LATE_MINUTE, minutes[LATE_MINUTE])]
 
 

@@ -4,7 +4,7 @@ A file is a function of the world, its day and how often it was corrected since.
 """
 
 from dataclasses import dataclass
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -21,12 +21,15 @@ CODECS = ("deflate", "snappy", "zstandard", "null")
 DAYS, ROWS_PER_FILE, INTERVALS_PER_HOLE = 12, 500, 25
 TICKS_PER_FILE, TICKS_PER_CORRECTION = 24, 6
 LITHOLOGIES = ("andesite", "breccia", "diorite", "granodiorite", "porphyry")
+_LOGGERS = ("Carla Rojas", "Diego Soto", "Elena Mamani", "Iván Quispe", "Paula Vera")
 _V2_FROM, _V3_FROM = 4, 8
-_JN = (2.0, 3.0, 4.0, 6.0, 9.0, 12.0)
-_JR = (1.0, 1.5, 2.0, 3.0)
-_JA = (1.0, 2.0, 3.0, 4.0)
-_JW = (1.0, 0.66, 0.5)
-_SRF = (1.0, 2.5, 5.0)
+_JOINTS = {
+    "jn": (2.0, 3.0, 4.0, 6.0, 9.0, 12.0),
+    "jr": (1.0, 1.5, 2.0, 3.0),
+    "ja": (1.0, 2.0, 3.0, 4.0),
+    "jw": (1.0, 0.66, 0.5),
+    "srf": (1.0, 2.5, 5.0),
+}
 
 SCHEMA = pa.schema(
     {
@@ -90,60 +93,59 @@ class RockFile:
         """The rows that break the contract on purpose: in two files of three, two rows."""
         if self.number % 3 == 2:
             return []
-        reasons = (("rqd_pct", "140.00", "above_maximum"), ("ucs_mpa", "-12.50", "below_minimum"))
+        planted = (("rqd_pct", "140.00", "above_maximum"), ("ucs_mpa", "-12.50", "below_minimum"))
         places = self._rng("bad").choice(self._count, 2, replace=False)
         return [
             {"row": int(place), "column": column, "value": value, "reason": reason}
-            for place, (column, value, reason) in zip(places, reasons, strict=True)
+            for place, (column, value, reason) in zip(places, planted, strict=True)
         ]
 
     def rows(self) -> list[Row]:
         """Its rows, bad ones too, as ``SCHEMA`` names them."""
-        columns = self._columns()
-        names = list(columns)
-        rows = [
-            dict(zip(names, values, strict=True)) for values in zip(*columns.values(), strict=True)
-        ]
+        columns = {**self._intervals(), **self._rock()}
+        by_row = zip(*(columns[name] for name in SCHEMA.names), strict=True)
+        rows = [dict(zip(SCHEMA.names, values, strict=True)) for values in by_row]
         for place in map(self._corrected, range(self.revision)):
             rows[place]["ucs_mpa"] += Decimal("1.25")
         for bad in self.bad_rows():
             rows[bad["row"]][bad["column"]] = Decimal(bad["value"])
         return rows
 
-    def _columns(self) -> dict[str, list[Any]]:
-        rng, count = self._rng("rows"), self._count
+    def _intervals(self) -> dict[str, list[Any]]:
+        """Which metres of which hole each row is of, and who looked at them when."""
+        count, noon = self._count, datetime.combine(self.day, time(12), UTC)
         hole, nth = np.divmod(np.arange(count), INTERVALS_PER_HOLE)
-        rqd = np.round(np.clip(rng.normal(68, 18, count), 5, 100), 2)
-        ucs = np.round(np.clip(rng.normal(105, 35, count), 2, 340), 2)
-        jn, jr, ja, jw, srf = (rng.choice(a, count) for a in (_JN, _JR, _JA, _JW, _SRF))
-        q = np.clip(np.round(rqd / jn * jr / ja * jw / srf, 3), 0.001, 1000)
-        rmr = np.clip(np.rint(9 * np.log(q) + 44 + rng.normal(0, 6, count)), 1, 100).astype(int)
-        noon = datetime(self.day.year, self.day.month, self.day.day, 12, tzinfo=UTC)
-        lithology, logger = (
-            rng.integers(0, len(LITHOLOGIES), count),
-            rng.integers(0, 5, hole[-1] + 1),
-        )
+        logger = self._rng("loggers").integers(0, len(_LOGGERS), hole[-1] + 1)
         return {
             "sample_no": (self.number * 1_000_000 + np.arange(count)).tolist(),
             "hole_id": [f"DH-{self.day:%y%m%d}-{h:03d}" for h in hole],
             "from_m": [_exact(n * 2) for n in nth],
             "to_m": [_exact(n * 2 + 2) for n in nth],
             "sector_id": [SECTORS[(self.number + h) % len(SECTORS)] for h in hole],
-            "lithology": [LITHOLOGIES[i] for i in lithology],
-            "rqd_pct": [_exact(v) for v in rqd],
-            "ucs_mpa": [_exact(v) for v in ucs],
-            "is50_mpa": np.round(np.clip(ucs / 25, 0, 15), 3).tolist(),
-            **{
-                n: a.tolist()
-                for n, a in zip(("jn", "jr", "ja", "jw", "srf"), (jn, jr, ja, jw, srf), strict=True)
-            },
-            "q": q.tolist(),
-            "rmr89": rmr.tolist(),
-            "gsi": (np.maximum(rmr - 5, 0)).tolist() if self.version > 1 else [None] * count,
             "logged_by": [_LOGGERS[logger[h]] for h in hole],
             "lab": ["GeoLab Andes"] * count,
             "analysed_at": [noon + timedelta(milliseconds=1234.567 * i) for i in range(count)],
             "schema_version": [self.version] * count,
+        }
+
+    def _rock(self) -> dict[str, list[Any]]:
+        """What was measured; ``q`` follows from the six values before it."""
+        rng, count = self._rng("rows"), self._count
+        rqd = np.round(np.clip(rng.normal(68, 18, count), 5, 100), 2)
+        ucs = np.round(np.clip(rng.normal(105, 35, count), 2, 340), 2)
+        jn, jr, ja, jw, srf = (rng.choice(choice, count) for choice in _JOINTS.values())
+        q = np.clip(np.round(rqd / jn * jr / ja * jw / srf, 5), 0.001, 1000)
+        rmr = np.clip(np.rint(9 * np.log(q) + 44 + rng.normal(0, 6, count)), 1, 100).astype(int)
+        lithology = rng.integers(0, len(LITHOLOGIES), count)
+        return {
+            "lithology": [LITHOLOGIES[i] for i in lithology],
+            "rqd_pct": [_exact(v) for v in rqd],
+            "ucs_mpa": [_exact(v) for v in ucs],
+            "is50_mpa": np.round(np.clip(ucs / 25, 0, 15), 3).tolist(),
+            **dict(zip(_JOINTS, (a.tolist() for a in (jn, jr, ja, jw, srf)), strict=True)),
+            "q": q.tolist(),
+            "rmr89": rmr.tolist(),
+            "gsi": (np.maximum(rmr - 5, 0)).tolist() if self.version > 1 else [None] * count,
         }
 
     def _as_delivered(self, rows: list[Row]) -> list[Row]:
@@ -162,9 +164,6 @@ class RockFile:
 
     def _rng(self, *story: str | int) -> np.random.Generator:
         return self.world.rng("lab", self.number, *story)
-
-
-_LOGGERS = ("Carla Rojas", "Diego Soto", "Elena Mamani", "Iván Quispe", "Paula Vera")
 
 
 def avro_schema(version: int) -> dict[str, Any]:

@@ -27,6 +27,7 @@ def _started(pid: int) -> str:
         process = psutil.Process(pid)
         if process.status() == psutil.STATUS_ZOMBIE:
             return "ended"
-        return f"{process.create_time():.2f}"
+        # Counted from boot: the wall clock may be set while a worker lives, and it is not dead then.
+        return f"{process._proc.create_time(monotonic=True):.2f}"
     except psutil.NoSuchProcess:
         return "ended"

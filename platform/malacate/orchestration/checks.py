@@ -65,7 +65,7 @@ class Promises:
             if c.name not in standing or not same(arrow_type(standing[c.name]), c.type)
         ]
         advice = f"Compare the source with {self.table.origin}; `malacate contract draft` shows it."
-        return _result("schema_follows_contract", not wrong, len(self.table.columns),
+        return self._told("schema_follows_contract", not wrong, len(self.table.columns),
                        len(self.table.columns) - len(wrong), advice, differences=wrong)  # fmt: skip
 
     def _required(self, ingest: Ingest) -> dg.AssetCheckResult:
@@ -78,7 +78,7 @@ class Promises:
         nulls = {n: v for n, v in ingest.warehouse.query(query).to_pylist()[0].items() if v}
         advice = "A required value is null in the warehouse: run `malacate rebuild` for the table."
         total = sum(nulls.values())
-        return _result("required_is_present", not nulls, 0, total, advice, nulls=nulls)
+        return self._told("required_is_present", not nulls, 0, total, advice, nulls=nulls)
 
     def _key(self, ingest: Ingest) -> dg.AssetCheckResult:
         key = ", ".join(quote(name, "duckdb") for name in self.table.key)
@@ -91,7 +91,7 @@ class Promises:
             shown = ingest.warehouse.query(f"{twice} order by {key} limit {SAMPLE}").to_pylist()
         advice = "The source delivers a key twice: correct it there, or correct the contract's key."
         severity = dg.AssetCheckSeverity.WARN if self.repeats else dg.AssetCheckSeverity.ERROR
-        return _result("key_is_unique", not number, 0, number, advice, severity,
+        return self._told("key_is_unique", not number, 0, number, advice, severity,
                        sample=[str(row) for row in shown])  # fmt: skip
 
     def _is_personal(self) -> bool:
@@ -116,7 +116,7 @@ class Promises:
                 wrong.append(f"{batch['object']}: source {source}, read {read}, kept {kept}")
         wrong += self._rows_missing(ingest, [m.batch_id for m in markers.values() if m.is_current])
         advice = "Run `malacate reconcile`, then `malacate ledger explain` for the named batch."
-        return _result("rows_reconcile", not wrong, expected, actual, advice, differences=wrong)
+        return self._told("rows_reconcile", not wrong, expected, actual, advice, differences=wrong)
 
     def _rows_missing(self, ingest: Ingest, batch_ids: list[str]) -> list[str]:
         """Batches whose marker promises other rows than the table has; windows may overlap."""
@@ -136,26 +136,30 @@ class Promises:
         files = [f"{b['object']}: {b['reason']}" for b in report.of("quarantined")]
         rate, limit = kept / read if read else 0.0, self.table.quarantine_limit
         advice = "`malacate ledger explain <file>` shows the rows; correct the source or contract."
-        return _result("quarantine_is_small", rate <= limit and not files, f"<= {limit:.4f}",
+        return self._told("quarantine_is_small", rate <= limit and not files, f"<= {limit:.4f}",
                        f"{rate:.4f}", advice, dg.AssetCheckSeverity.WARN, rows_read=read,
                        rows_quarantined=kept, whole_files=files)  # fmt: skip
 
     def _name(self, ingest: Ingest) -> str:
         return self.table.name.sql(ingest.warehouse.dialect)
 
-
-def _result(
-    name: str,
-    passed: bool,
-    expected: Any,
-    actual: Any,
-    advice: str,
-    severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
-    **facts: Any,
-) -> dg.AssetCheckResult:
-    told = {"expected": expected, "actual": actual, **{k: v for k, v in facts.items() if v}}
-    if not passed:
-        told["what_to_do"] = advice
-    return dg.AssetCheckResult(
-        passed=bool(passed), check_name=name, severity=severity, metadata=told
-    )
+    def _told(
+        self,
+        name: str,
+        passed: bool,
+        expected: Any,
+        actual: Any,
+        advice: str,
+        severity: dg.AssetCheckSeverity = dg.AssetCheckSeverity.ERROR,
+        **facts: Any,
+    ) -> dg.AssetCheckResult:
+        told = {"expected": expected, "actual": actual, **{k: v for k, v in facts.items() if v}}
+        if not passed:
+            told["what_to_do"] = advice
+        return dg.AssetCheckResult(
+            passed=bool(passed),
+            asset_key=dg.AssetKey(list(self.table.name.key)),
+            check_name=name,
+            severity=severity,
+            metadata=told,
+        )

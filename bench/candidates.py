@@ -1,0 +1,188 @@
+"""One candidate per process: ``candidates.py NAME SOURCE ROWS FOLDER``. Prints the rows it moved."""
+
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+CANDIDATES: dict[str, Callable[[str, int, Path], int]] = {}
+
+
+def candidate(run: Callable[[str, int, Path], int]) -> Callable[[str, int, Path], int]:
+    """Make ``run`` callable by its name."""
+    CANDIDATES[run.__name__] = run
+    return run
+
+
+@candidate
+def copy_binary(url: str, rows: int, folder: Path) -> int:
+    """The limit: the server's own binary COPY, its bytes thrown away."""
+    import psycopg
+
+    size = 0
+    with psycopg.connect(url) as connection:
+        query = f"copy (select * from line_{rows}) to stdout (format binary)"
+        with connection.cursor().copy(query) as stream:
+            for block in stream:
+                size += len(block)
+    return rows if size else 0
+
+
+def _ingest(folder: Path):
+    from malacate.ingest import Ingest
+    from malacate.lake.lake import Lake
+    from malacate.ledger.ledger import Ledger
+    from malacate.warehouse.duckdb import DuckDBWarehouse
+
+    lake = Lake(folder / "lake")
+    warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", lake.root)
+    return Ingest(Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"), lake, warehouse)
+
+
+def _route(source, mode: str):
+    from malacate.batch import WriteMode
+    from malacate.ingest import Route
+
+    return Route(source.table, source, WriteMode(mode))
+
+
+def _landed(ingest, route) -> int:
+    from malacate.sources.protocol import Known
+
+    ingest.ledger.note(route.source.discover(Known()))
+    (claim,) = ingest.ledger.claim(route.table.source, route.table.name.table)
+    return ingest._read(route, claim).rows
+
+
+@candidate
+def malacate_landed(url: str, rows: int, folder: Path) -> int:
+    """Discover, claim, read, split, land: Parquet in the lake."""
+    from source import line
+
+    from malacate.sources.databases import DatabaseTable
+
+    return _landed(_ingest(folder), _route(DatabaseTable(line(rows), url), "snapshot"))
+
+
+@candidate
+def malacate_published(url: str, rows: int, folder: Path) -> int:
+    """The whole path: the rows stand in the raw table, with their marker."""
+    from source import line
+
+    from malacate.sources.databases import DatabaseTable
+
+    ingest = _ingest(folder)
+    report = ingest.run(_route(DatabaseTable(line(rows), url), "snapshot"))
+    return report.total("rows_loaded")
+
+
+def _dlt(url: str, rows: int, folder: Path, backend: str, destination: str) -> int:
+    import os
+
+    os.environ["RUNTIME__LOG_LEVEL"] = "ERROR"
+    os.environ["RUNTIME__DLTHUB_TELEMETRY"] = "false"
+    import dlt
+    from dlt.sources.sql_database import sql_table
+
+    fast = {"return_type": "arrow_stream", "batch_size": 100_000}
+    settings = {"backend_kwargs": fast} if backend == "connectorx" else {}
+    table = sql_table(
+        credentials=url.replace("postgresql:", "postgresql+psycopg2:"), table=f"line_{rows}",
+        backend=backend, chunk_size=100_000, **settings,
+    )  # fmt: skip
+    places = {
+        "duckdb": lambda: dlt.destinations.duckdb(str(folder / "dlt.duckdb")),
+        "files": lambda: dlt.destinations.filesystem(f"file://{folder / 'dlt'}"),
+    }
+    pipeline = dlt.pipeline("bench", destination=places[destination](), dataset_name="x",
+                            pipelines_dir=str(folder / "pipelines"))  # fmt: skip
+    pipeline.run(table, loader_file_format="parquet", write_disposition="replace")
+    return sum(pipeline.last_trace.last_normalize_info.row_counts.values()) or rows
+
+
+@candidate
+def dlt_fast_files(url: str, rows: int, folder: Path) -> int:
+    """dlt's fastest: connectorx as an Arrow stream, to Parquet files."""
+    return _dlt(url, rows, folder, "connectorx", "files")
+
+
+@candidate
+def dlt_pyarrow_duckdb(url: str, rows: int, folder: Path) -> int:
+    """dlt with its pyarrow backend, to a DuckDB table."""
+    return _dlt(url, rows, folder, "pyarrow", "duckdb")
+
+
+@candidate
+def dlt_default_duckdb(url: str, rows: int, folder: Path) -> int:
+    """dlt as it comes, to a DuckDB table."""
+    return _dlt(url, rows, folder, "sqlalchemy", "duckdb")
+
+
+@candidate
+def pandas_files(url: str, rows: int, folder: Path) -> int:
+    """pandas.read_sql in chunks, to one Parquet file."""
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    import sqlalchemy as sa
+    from source import line
+
+    engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
+    schema, done = line(rows).schema, 0
+    with (
+        engine.connect().execution_options(stream_results=True) as connection,
+        pq.ParquetWriter(folder / "pandas.parquet", schema, compression="zstd") as writer,
+    ):
+        query = sa.text(f"select * from line_{rows}")
+        for frame in pd.read_sql(query, connection, chunksize=100_000, coerce_float=False):
+            writer.write_table(pa.Table.from_pandas(frame, schema=schema, preserve_index=False))
+            done += len(frame)
+    return done
+
+
+@candidate
+def avro_blocks(path: str, rows: int, folder: Path) -> int:
+    """The limit: every block decompressed, none decoded."""
+    import fastavro
+
+    with Path(path).open("rb") as file:
+        return sum(block.num_records for block in fastavro.block_reader(file))
+
+
+@candidate
+def avro_fastavro(path: str, rows: int, folder: Path) -> int:
+    """fastavro's rows, as Arrow, to one Parquet file."""
+    import itertools
+
+    import fastavro
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+    from source import drop
+
+    schema, done = drop().schema, 0
+    with (
+        Path(path).open("rb") as file,
+        pq.ParquetWriter(folder / "fast.parquet", schema, compression="zstd") as writer,
+    ):
+        found = fastavro.reader(file)
+        while some := list(itertools.islice(found, 100_000)):
+            writer.write_table(pa.Table.from_pylist(some, schema))
+            done += len(some)
+    return done
+
+
+@candidate
+def avro_malacate(path: str, rows: int, folder: Path) -> int:
+    """Discover, claim, copy, walk, decode, split, land: Parquet in the lake."""
+    from source import drop
+
+    from malacate.formats import FileFormat
+    from malacate.lake.folder import Folder
+    from malacate.sources.files import FileDrops
+
+    drops = FileDrops(drop(), Folder(Path(path).parent), FileFormat("avro"))
+    return _landed(_ingest(folder), _route(drops, "append"))
+
+
+if __name__ == "__main__":
+    name, source, rows, folder = sys.argv[1:]
+    print(CANDIDATES[name](source, int(rows), Path(folder)))

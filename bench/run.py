@@ -1,0 +1,115 @@
+"""``make bench``: wall time, CPU and memory of whole processes, interleaved, as ratios.
+
+Every candidate runs in a process of its own, in turn A B C A B C; a ratio is taken within each
+round, and its median is told. Targets are those that the project commits to.
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table as Grid
+from source import avro_file, postgres
+
+HERE = Path(__file__).parent
+console = Console(width=120)
+
+
+@dataclass(frozen=True)
+class Run:
+    """One process: seconds of wall, of CPU, and its peak memory in MB."""
+
+    wall: float
+    cpu: float
+    rss: float
+
+
+def measure(name: str, source: str, rows: int) -> Run:
+    """Run one candidate; raise if it fails or moves another number of rows."""
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        command = [sys.executable, str(HERE / "candidates.py"), name, source, str(rows), folder]
+        begun = time.monotonic()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        out, err = process.stdout.read(), process.stderr.read()
+        _, status, used = os.wait4(process.pid, 0)
+        wall = time.monotonic() - begun
+    moved = out.split()[-1:] or [b"nothing"]
+    if status or int(moved[0]) != rows:
+        raise SystemExit(f"{name}: moved {moved[0]!r} of {rows}\n{err.decode()[-2000:]}")
+    return Run(wall, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024)
+
+
+def compare(title: str, names: list[str], source: str, rows: int, rounds: int) -> dict[str, float]:
+    """Print a table of medians; return the median ratio limit/candidate of each."""
+    measure(names[0], source, rows)
+    runs: dict[str, list[Run]] = {name: [] for name in names}
+    for _ in range(rounds):
+        for name in names:
+            runs[name].append(measure(name, source, rows))
+    grid = Grid("candidate", "wall s", "min-max", "cpu s", "RSS MB", "of limit", title=title)
+    ratios = {}
+    for name, found in runs.items():
+        walls = [run.wall for run in found]
+        pairs = zip(runs[names[0]], found, strict=True)
+        ratios[name] = statistics.median(limit.wall / run.wall for limit, run in pairs)
+        grid.add_row(
+            name, f"{statistics.median(walls):.2f}", f"{min(walls):.2f}-{max(walls):.2f}",
+            f"{statistics.median(run.cpu for run in found):.2f}",
+            f"{max(run.rss for run in found):.0f}", f"{ratios[name]:.2f}",
+        )  # fmt: skip
+    console.print(grid)
+    return ratios
+
+
+def told(what: str, value: float, target: float) -> bool:
+    """Print a target and whether it is met."""
+    met = value >= target
+    mark = "[green]met[/]" if met else "[red]missed[/]"
+    console.print(f"{what}: {value:.2f} (target {target:.2f}) {mark}")
+    return met
+
+
+def main() -> None:
+    """Run everything; exit 1 if a target is missed."""
+    options = argparse.ArgumentParser()
+    options.add_argument("--rounds", type=int, default=3)
+    options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
+    options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
+                         help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
+    given = options.parse_args()
+    small, large = given.sizes
+    quick = ["copy_binary", "malacate_landed", "malacate_published", "dlt_fast_files"]
+    met = []
+    with postgres([small, large]) as url:
+        peers = [*quick, "dlt_pyarrow_duckdb"]
+        one = compare(f"Postgres, {small:,} rows x 12", peers, url, small, given.rounds)
+        if given.slow:
+            slow = ["copy_binary", "pandas_files", "dlt_default_duckdb"]
+            compare(f"Postgres, {small:,} rows x 12, slow peers", slow, url, small, 1)
+        five = compare(f"Postgres, {large:,} rows x 12", quick, url, large, given.rounds)
+    met.append(told("5M landed, of COPY", five["malacate_landed"], 0.45))
+    met.append(told("5M published, of COPY", five["malacate_published"], 0.35))
+    fast = one["malacate_landed"] / one["dlt_fast_files"]
+    met.append(told("1M landed, times dlt's fastest", fast, 1.0))
+    table = one["malacate_published"] / one["dlt_pyarrow_duckdb"]
+    met.append(told("1M published, times dlt pyarrow -> DuckDB", table, 3.0))
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        path = Path(folder) / "drop.avro"
+        avro_file(path, small)
+        names = ["avro_blocks", "avro_malacate", "avro_fastavro"]
+        avro = compare(f"Avro, {small:,} rows x 10, deflate", names, str(path), small, given.rounds)
+    met.append(told("Avro landed, of decompressing", avro["avro_malacate"], 0.45))
+    times = avro["avro_malacate"] / avro["avro_fastavro"]
+    met.append(told("Avro landed, times fastavro", times, 4.5))
+    sys.exit(0 if all(met) else 1)
+
+
+if __name__ == "__main__":
+    main()
