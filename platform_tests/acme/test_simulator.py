@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -22,15 +23,24 @@ from acme.simulator.world import RATED_PAYLOAD_T, World
 SCALE, TICKS = 0.1, 6
 
 
+@pytest.fixture
+def place() -> Iterator[Path]:
+    # Not tmp_path: each pytest session closes that folder's parent to other users, and under
+    # root Postgres runs as one of them, so sessions at the same time would lock it out.
+    with tempfile.TemporaryDirectory(prefix="mine-") as folder:
+        yield Path(folder)
+
+
 @pytest.fixture(scope="module")
-def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def deep() -> Iterator[Path]:
     """A folder whose path is too long for the name of a Unix socket."""
-    return tmp_path_factory.mktemp("deep") / ("d" * 60) / ("e" * 60) / "mine"
+    with tempfile.TemporaryDirectory(prefix="mine-") as folder:
+        yield Path(folder) / ("d" * 60) / ("e" * 60) / "mine"
 
 
 @pytest.fixture(scope="module")
-def lived(home: Path) -> Iterator[tuple[Mine, list[TickReport], set[str]]]:
-    mine = Mine(home)
+def lived(deep: Path) -> Iterator[tuple[Mine, list[TickReport], set[str]]]:
+    mine = Mine(deep)
     mine.start(scale=SCALE)
     before = {f"{key}" for key in _keys(mine)}
     yield mine, [mine.tick() for _ in range(TICKS)], before
@@ -69,8 +79,8 @@ def contents(mine: Mine) -> dict[str, str]:
     return found
 
 
-def test_the_same_seed_gives_the_same_rows_and_the_same_bytes(mine: Mine, tmp_path: Path) -> None:
-    twin = Mine(tmp_path / "twin")
+def test_the_same_seed_gives_the_same_rows_and_the_same_bytes(mine: Mine, place: Path) -> None:
+    twin = Mine(place / "twin")
     twin.start(scale=SCALE)
     try:
         twin.tick(TICKS)
@@ -201,26 +211,26 @@ def test_decimals_are_exact_and_negative_ones_too() -> None:
     assert made.to_pylist() == [Decimal("1.10"), Decimal("-2.25"), None]
 
 
-def test_the_commands_start_tick_and_stop_and_say_where_the_systems_are(tmp_path: Path) -> None:
+def test_the_commands_start_tick_and_stop_and_say_where_the_systems_are(place: Path) -> None:
     def run(*arguments: str) -> dict[str, Any]:
-        result = CliRunner().invoke(simulate, [*arguments, "--home", str(tmp_path), "--json"])
+        result = CliRunner().invoke(simulate, [*arguments, "--home", str(place), "--json"])
         assert result.exit_code == 0, result.output
         return dict(json.loads(result.stdout))
 
-    (tmp_path / "env").write_text("OTHER=kept\n")
+    (place / "env").write_text("OTHER=kept\n")
     assert run("status") == {"running": False}
     started = run("start", "--scale", "0.05")
     try:
-        env = (tmp_path / "env").read_text().splitlines()
+        env = (place / "env").read_text().splitlines()
         assert env == [
             "OTHER=kept",
             f"ACME_PRODUCTION_URL={started['production_url']}",
             f"ACME_DROPS={started['drops']}",
         ]
-        assert (tmp_path / "env").stat().st_mode & 0o777 == 0o600
+        assert (place / "env").stat().st_mode & 0o777 == 0o600
         assert run("tick", "--hours", "2")["ticks"] == 2
         assert run("status")["ticks"] == 2
     finally:
         assert run("stop") == {"running": False}
-    failed = CliRunner().invoke(simulate, ["tick", "--home", str(tmp_path)])
+    failed = CliRunner().invoke(simulate, ["tick", "--home", str(place)])
     assert failed.exit_code == 1

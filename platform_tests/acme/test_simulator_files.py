@@ -2,6 +2,7 @@
 
 import json
 import re
+import tempfile
 from collections.abc import Iterator
 from decimal import Decimal
 from pathlib import Path
@@ -30,14 +31,15 @@ TICKS = 13
 
 
 @pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Mine, Path]]:
+def lived() -> Iterator[tuple[Mine, Path]]:
     """A mine after half a day: every kind of change and file was seen."""
-    home = tmp_path_factory.mktemp("mine")
-    mine = Mine(home)
-    mine.start(scale=0.1)
-    mine.tick(TICKS)
-    yield mine, home
-    mine.stop()
+    with tempfile.TemporaryDirectory(prefix="mine-") as folder:
+        home = Path(folder)
+        mine = Mine(home)
+        mine.start(scale=0.1)
+        mine.tick(TICKS)
+        yield mine, home
+        mine.stop()
 
 
 def events(home: Path, table: str) -> list[dict[str, Any]]:

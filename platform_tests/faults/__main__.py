@@ -39,7 +39,7 @@ def _bar(name: str, run: Run) -> bool:
 
 def _mutants(run: Run) -> bool:
     def told(name: str, by: str) -> None:
-        print(f"   {name}: {by[:160] or 'NOT FOUND'}", flush=True)
+        print(f"   {name}: {by[:200]}", flush=True)
 
     missed = planted_bugs(run, told)
     total = len(MUTANTS)

@@ -123,9 +123,8 @@ def planted_bugs(run: Run, found: Callable[[str, str], None]) -> list[str]:
     hunts = [_hunt(name) for name in MUTANTS]
     missed = []
     for case, verdict in run_all(hunts, run.keep):
-        by = verdict.problems[0] if verdict.problems else ""
-        found(case.name, by)
-        missed += [] if by.startswith("found by") else [case.name]
+        found(case.name, verdict.found or " ".join(["NOT FOUND", *verdict.problems]))
+        missed += [] if verdict.found else [case.name]
     return missed
 
 
@@ -138,10 +137,10 @@ def _hunt(mutant: str) -> Case:
             world.mkdir()
             verdict = case.run(world)
             if not verdict.is_good:
-                return Verdict(problems=[f"found by {case.name}: {verdict.problems[0]}"])
+                return Verdict(found=f"{case.name}: {verdict.problems[0]}")
             if case.name.startswith("zombie") and verdict.injected and not verdict.fenced:
-                return Verdict(problems=[f"found by {case.name}: nobody was fenced"])
-        return Verdict()
+                return Verdict(found=f"{case.name}: nobody was fenced")
+        return Verdict(problems=["every case was survived"])
 
     return Case(mutant, search)
 
@@ -150,6 +149,7 @@ def _suspects(mutant: str) -> list[Case]:
     size = Size(is_long=False)
     telling = {
         "never_healed": cases.amnesias(size, mutant)[5:],
+        "position_before_the_rows": cases.amnesias(size, mutant)[2:5],
         "nobody_fenced": [c for c in cases.zombies(size, mutant) if " staged" in c.name],
         "input_deleted_before_proof": cases.sources_gone(size, mutant)[2:],
     }
@@ -162,7 +162,6 @@ FIRST_LOOK = {
     "loaded_before_the_commit": "tx_checked",
     "autocommit": "tx_rows",
     "copied_in_place": "input_torn",
-    "position_before_the_rows": "tx_rows",
     "manifest_before_parts": " landed",
 }
 

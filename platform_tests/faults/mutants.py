@@ -1,7 +1,7 @@
 """Planted bugs: what the driver must find, each a small wrong change of the product."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -10,7 +10,6 @@ import pyarrow as pa
 
 from malacate import crash
 from malacate import ingest as ingest_module
-from malacate.errors import SourceGap
 from malacate.ingest import Ingest
 from malacate.lake.lake import Lake, Staged
 from malacate.ledger.ledger import Ledger
@@ -99,7 +98,7 @@ def copied_in_place() -> None:
 
 def input_deleted_before_proof() -> None:
     """The copy goes once it was read, though nothing is published yet."""
-    commit, split = Lake.commit, Ingest._split
+    split = Ingest._split
 
     def forgets(self: Ingest, claim: Any, *rest: Any) -> int:
         rows = split(self, claim, *rest)
@@ -107,7 +106,6 @@ def input_deleted_before_proof() -> None:
         return rows
 
     Ingest._split = forgets  # type: ignore[method-assign]
-    Lake.commit = commit  # type: ignore[method-assign]
 
 
 def nobody_fenced() -> None:
@@ -137,9 +135,7 @@ def position_before_the_rows() -> None:
             if this.landing.hi is not None:
                 with self._transaction() as connection:
                     _set_position(connection, this)
-        with suppress(SourceGap):
-            return publish(self, publications)
-        return []
+        return publish(self, publications)
 
     WAREHOUSE.publish = ahead
     engine._is_overtaken = lambda connection, this: False
@@ -156,7 +152,7 @@ def _set_position(connection: Any, this: Any) -> None:
 
 def manifest_before_parts() -> None:
     """The landing is announced while its rows are still on their way."""
-    commit, point = Lake.commit, crash.point
+    commit = Lake.commit
 
     def early(self: Lake, landing: Any) -> Any:
         late = [(self.root / part.path, Path(f"{self.root / part.path}.late")) for part in landing.parts]
@@ -168,7 +164,6 @@ def manifest_before_parts() -> None:
         return standing
 
     Lake.commit = early  # type: ignore[method-assign]
-    crash.point = point
 
 
 def inserted_by_place() -> None:
@@ -190,11 +185,6 @@ def rejects_dropped() -> None:
     ingest_module._quarantined = lambda rejects: pa.RecordBatch.from_pylist(
         [], schema=ingest_module.QUARANTINE
     )
-
-
-def older_replaces_newer() -> None:
-    """Whatever is published last wins."""
-    engine._is_overtaken = lambda connection, this: False
 
 
 MUTANTS: dict[str, Callable[[], None]] = {

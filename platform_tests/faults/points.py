@@ -19,6 +19,12 @@ OF_FILES = {
 }  # fmt: skip
 """Points that only drops pass."""
 
+LOCKED = {
+    "seen", "claim_before_commit", "tx_checked", "tx_rows", "tx_marker", "committed",
+    "tx_marker/publish", "committed/publish",
+}  # fmt: skip
+"""Points inside a transaction: others cannot overtake there, they wait."""
+
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""
 

@@ -11,13 +11,17 @@ import pyarrow as pa
 
 from malacate.batch import Chunk, Found, Reading
 from malacate.contracts.table import Table
-from malacate.errors import UnreadableFile
+from malacate.errors import MalacateError, UnreadableFile
 from malacate.lake.folder import Folder
 from malacate.lake.lake import Lake
 from malacate.sources.protocol import Known
 from platform_tests.faults.world import World
 
 CHUNK_ROWS = 2
+
+
+class OfAnotherDay(MalacateError):
+    """A worker that slept through a change of the contract leaves the file to others."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +49,11 @@ class Drops:
             text = path.read_bytes().decode()
         except UnicodeDecodeError as error:
             raise UnreadableFile("not UTF-8", "Ask for UTF-8.", reason="not_utf8") from error
-        rows = list(csv.DictReader(io.StringIO(text)))
+        reader = csv.DictReader(io.StringIO(text))
+        rows = list(reader)
         columns = [c.name for c in self.table.columns]
+        if not set(reader.fieldnames or ()) <= set(columns):
+            raise OfAnotherDay("a newer contract is out", "Restart.", reason="contract")
         yield from chunks_of(self.table, [[row.get(name) for name in columns] for row in rows])
 
 

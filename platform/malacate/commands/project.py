@@ -14,7 +14,7 @@ from malacate.components.declared import raw_assets
 from malacate.errors import ConfigError
 from malacate.ingest import Ingest
 from malacate.orchestration.raw_assets import RawAsset
-from malacate.orchestration.target import Target, chosen
+from malacate.orchestration.target import TARGETS, Target, chosen
 
 console = Console()
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
@@ -41,7 +41,7 @@ def company() -> Path:
 
 def target() -> Target:
     """What ``MALACATE_TARGET`` chooses from the company's ``targets.yaml``."""
-    return chosen(company() / "targets.yaml")
+    return chosen(company() / TARGETS)
 
 
 def opened() -> Ingest:

@@ -21,6 +21,7 @@ from malacate.names import TableName
 from malacate.orchestration.lineage import lineage_asset
 from malacate.orchestration.raw_assets import POOL
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.target import TARGETS, chosen
 
 
 class Translator(DagsterDbtTranslator):
@@ -47,7 +48,8 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The models as one set of assets, with row counts, columns and column lineage."""
         folder = (context.path / self.project_dir).resolve()
-        os.environ.setdefault("MALACATE_DUCKDB", ":memory:")
+        target = chosen(context.defs_module_path.parent / TARGETS)
+        os.environ["MALACATE_DUCKDB"] = target.open_warehouse().location
         project = DbtProject(project_dir=folder, profiles_dir=folder)
         parse_if_stale(project, folder)
         settings = DagsterDbtTranslatorSettings(enable_code_references=True)
@@ -60,10 +62,9 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
             pool=POOL,
         )
         def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-            ingest = platform.ingest()
-            os.environ["MALACATE_DUCKDB"] = ingest.warehouse.location
+            os.environ["MALACATE_DUCKDB"] = platform.target.open_warehouse().location
             dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
-            build = dbt.cli(["build"], context=context)
+            build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
             yield from build.stream().fetch_row_counts().fetch_column_metadata()
 
         served = [key for key in models.keys if key.path[0] == self.served_layer]
@@ -90,8 +91,8 @@ def parse_if_stale(project: DbtProject, folder: Path) -> None:
 
 
 def fingerprint(folder: Path) -> str:
-    """Changes with any file of the project."""
-    digest = hashlib.sha256()
+    """Changes with any file of the project, and with the warehouse that its names refer to."""
+    digest = hashlib.sha256(os.environ["MALACATE_DUCKDB"].encode())
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if path.is_file() and parts[0] not in ("target", "logs", "dbt_packages"):

@@ -17,6 +17,24 @@ class FileFormat:
     """What a declaration may say of a drop's format."""
 
     name: FormatName
+    delimiter: str = ","
+    encoding: str = "utf-8"
+    quote: str = '"'
+    decimal: str = "."
+    null_text: tuple[str, ...] = ("",)
+    max_field_bytes: int = 16 << 20
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "null_text", tuple(self.null_text))
+        signs = (self.delimiter, self.quote, "\r", "\n", "\0")
+        if len(self.delimiter) != 1 or len(self.quote) != 1 or len(set(signs)) != len(signs):
+            raise ConfigError(
+                "delimiter and quote are no two different single characters",
+                'Write each as one character, such as delimiter: ";" and quote: \'"\'.',
+                actual=f"{self.delimiter!r} and {self.quote!r}",
+                reason="bad_format",
+            )
+        _check_encoding(self.encoding)
 
 
 def read(path: Path, table: Table, form: FileFormat) -> Reading:

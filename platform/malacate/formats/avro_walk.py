@@ -1,32 +1,153 @@
-"""The blocks of an Avro file, walked without decompressing them: is it whole?"""
+"""The blocks of an Avro file, walked without decompressing them: is it whole, and what is it?
 
-from dataclasses import dataclass
+A file cut exactly between two blocks is a whole file of fewer rows; nothing in the format tells.
+That cut is found where the file is copied, by the size and checksum that its store keeps.
+"""
+
+import json
+import mmap
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from malacate.errors import UnreadableFile
+
+CODECS = ("null", "deflate", "snappy", "zstandard", "bzip2", "xz")
+_MAGIC = b"Obj\x01"
+_SYNC = 16
+_MOST_HEADERS = 10_000
+_ADVICE = "Ask for the file again; if it comes the same, its writer is at fault."
 
 
 @dataclass(frozen=True)
 class Blocks:
-    """How many rows and blocks an intact file has."""
+    """An intact file. ``places`` has the offset, size and row count of each block's data."""
 
     rows: int
-    blocks: int
+    codec: str
+    schema: Any
+    places: list[tuple[int, int, int]] = field(repr=False)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def blocks(self) -> int:
+        """How many blocks there are."""
+        return len(self.places)
 
 
 def walk(path: Path) -> Blocks:
-    """Count rows from block headers."""
-    import fastavro
+    """Check the framing of a file from its header to its last byte, and count its rows.
 
+    Raises ``UnreadableFile`` for a file that is not whole.
+    """
     with path.open("rb") as file:
+        if not path.stat().st_size:
+            raise unreadable("an Avro file has no bytes", "empty_object", 0)
+        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return _walk(data)
+
+
+def unreadable(what: str, reason: str, position: int, actual: str = "") -> UnreadableFile:
+    """The error for a file that is damaged at byte ``position``."""
+    return UnreadableFile(what, _ADVICE, position=f"byte {position}", actual=actual, reason=reason)
+
+
+def _walk(data: mmap.mmap) -> Blocks:
+    magic = data[:4]
+    if magic != _MAGIC[: len(magic)]:
+        actual = repr(magic)
+        raise unreadable("a file does not begin as Avro files do", "bad_magic", 0, actual)
+    meta, at = _header(data)
+    sync, at = data[at : at + _SYNC], at + _SYNC
+    if len(sync) < _SYNC:
+        raise unreadable("an Avro file ends inside its header", "truncated", len(data))
+    codec, schema = _meaning(meta, at)
+    places, end = _places(data, at, sync)
+    rows = sum(count for _, _, count in places)
+    warnings = ("one newline byte follows the last block",) if end < len(data) else ()
+    return Blocks(rows, codec, schema, places, warnings)
+
+
+def _header(data: mmap.mmap) -> tuple[dict[str, bytes], int]:
+    meta: dict[str, bytes] = {}
+    at = len(_MAGIC)
+    while True:
+        count, at = _long(data, at)
+        if count < 0:
+            _, at = _long(data, at)
+        if not count:
+            return meta, at
+        if abs(count) > _MOST_HEADERS:
+            raise unreadable("an Avro header is damaged", "bad_header", at, f"{count} entries")
+        for _ in range(abs(count)):
+            key, at = _bytes(data, at)
+            value, at = _bytes(data, at)
+            meta[key.decode("utf-8", "replace")] = value
+
+
+def _bytes(data: mmap.mmap, at: int) -> tuple[bytes, int]:
+    size, at = _long(data, at)
+    if size < 0:
+        raise unreadable("an Avro header is damaged", "bad_header", at, f"a size of {size}")
+    if at + size > len(data):
+        raise unreadable("an Avro file ends inside its header", "truncated", len(data))
+    return data[at : at + size], at + size
+
+
+def _meaning(meta: Mapping[str, bytes], at: int) -> tuple[str, Any]:
+    codec = meta.get("avro.codec", b"null").decode("utf-8", "replace")
+    if codec not in CODECS:
+        raise unreadable("an Avro file has a codec that is not known", "unknown_codec", at, codec)
+    try:
+        schema = json.loads(meta["avro.schema"])
+    except (KeyError, ValueError, RecursionError) as error:
+        what = "the schema in an Avro header cannot be read"
+        raise unreadable(what, "bad_header", at, f"{type(error).__name__}: {error}") from error
+    return codec, schema
+
+
+def _places(data: mmap.mmap, at: int, sync: bytes) -> tuple[list[tuple[int, int, int]], int]:
+    places: list[tuple[int, int, int]] = []
+    length = len(data)
+    while at < length:
+        if length - at == 1 and data[at] == 0x0A:
+            break
+        start = at
+        count, at = _long(data, at)
+        size, at = _long(data, at)
+        end = at + size
+        if count < 0 or size < 0:
+            _refuse(bool(places), length, start, f"{count} rows in {size} bytes")
+        if end + _SYNC > length:
+            raise unreadable("an Avro file ends inside a block", "truncated", length)
+        if data[end : end + _SYNC] != sync:
+            what = "a block of an Avro file does not end with its marker"
+            raise unreadable(what, "bad_sync", end)
+        places.append((at, size, count))
+        at = end + _SYNC
+    return places, at
+
+
+def _refuse(after_blocks: bool, length: int, start: int, actual: str) -> None:
+    if after_blocks and length - start < _SYNC:
+        what = "bytes follow the last block of an Avro file"
+        raise unreadable(what, "trailing_bytes", start, f"{length - start} bytes")
+    raise unreadable("a block of an Avro file cannot be so", "corrupt", start, actual)
+
+
+def _long(data: mmap.mmap, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
         try:
-            counts = [block.num_records for block in fastavro.block_reader(file)]
-        except Exception as error:
-            raise UnreadableFile(
-                "not a whole Avro file",
-                "Ask for it again.",
-                object=str(path),
-                actual=str(error),
-                reason="truncated",
-            ) from error
-    return Blocks(sum(counts), len(counts))
+            byte = data[at]
+        except IndexError:
+            raise unreadable("an Avro file ends inside a number", "truncated", at) from None
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            break
+        shift += 7
+        if shift > 63:
+            raise unreadable("a number in an Avro file is too long", "corrupt", at)
+    return (value >> 1) ^ -(value & 1), at

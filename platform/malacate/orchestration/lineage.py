@@ -102,8 +102,8 @@ def lineage_asset(layer: str, upstream: Sequence[dg.AssetKey], pool: str) -> dg.
     def column_lineage(
         context: dg.AssetExecutionContext,
     ) -> Iterator[dg.MaterializeResult[pa.Table]]:
-        graph = context.repository_def.asset_graph
-        keys = sorted(k for k in graph.materializable_asset_keys if k.path[0] == layer)
+        known = context.job_def.asset_layer.executable_asset_keys
+        keys = sorted({*upstream, *(key for key in known if key.path[0] == layer)})
         traced, lost = origins(keys, recorded(context.instance))
         yield dg.MaterializeResult(value=_table(traced), check_results=[_result(traced, lost)])
 

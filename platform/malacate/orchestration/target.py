@@ -15,6 +15,9 @@ from malacate.orchestration.environment import by_reference, home, resolve
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Warehouse
 
+TARGETS = "targets.yaml"
+"""Where a company says what its targets are, beside its declarations."""
+
 _KEYS = ("lake", "warehouse", "ledger")
 
 

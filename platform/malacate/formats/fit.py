@@ -1,0 +1,110 @@
+"""Decoded Arrow rows -> rows of a contract: cast where exact, rejected one by one where not."""
+
+from collections.abc import Iterator, Mapping
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from malacate.batch import Chunk, Reject
+from malacate.contracts.rules import as_json
+from malacate.contracts.table import Table
+from malacate.errors import UnreadableFile
+
+ROWS = 65_536
+"""How many rows a chunk has at most."""
+
+_MISFITS = (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError)
+
+
+def fit(
+    table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch, first_row: int
+) -> Iterator[Chunk]:
+    """``rows`` as chunks of ``table``; a value its column cannot hold exactly rejects its row."""
+    for start in range(0, rows.num_rows, ROWS):
+        yield _fit(table, sources, rows.slice(start, ROWS), first_row + start)
+
+
+def _fit(
+    table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch, first_row: int
+) -> Chunk:
+    try:
+        return Chunk(_batch(table, sources, rows))
+    except _MISFITS:
+        broken = _broken(table, sources, rows)
+    keep = [index for index in range(rows.num_rows) if index not in broken]
+    rejects = [
+        Reject(first_row + index, "does_not_fit", detail, as_json(rows.slice(index, 1)))
+        for index, detail in sorted(broken.items())
+    ]
+    good = _batch(table, sources, rows.take(pa.array(keep, pa.int64())))
+    return Chunk(good, rejects, [first_row + index for index in keep])
+
+
+def _batch(
+    table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch
+) -> pa.RecordBatch:
+    arrays = []
+    for column in table.columns:
+        source = sources[column.name]
+        missing = source is None
+        arrays.append(
+            pa.nulls(rows.num_rows, column.type)
+            if missing
+            else cast(rows.column(source), column.type)
+        )
+    return pa.RecordBatch.from_arrays(arrays, names=table.schema.names)
+
+
+def _broken(
+    table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch
+) -> dict[int, str]:
+    broken: dict[int, str] = {}
+    for column in table.columns:
+        source = sources[column.name]
+        if source is None:
+            continue
+        values = rows.column(source)
+        try:
+            cast(values, column.type)
+        except _MISFITS:
+            for index in range(len(values)):
+                try:
+                    cast(values.slice(index, 1), column.type)
+                except _MISFITS as error:
+                    broken.setdefault(index, f"{column.name} is no {column.sql_type}: {error}")
+    return broken
+
+
+def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
+    """``values`` as ``kind``; raises ``ArrowInvalid`` where that would lose anything."""
+    if values.type != kind:
+        values = pc.cast(values, kind, safe=True)
+    if pa.types.is_decimal(kind):
+        # A writer may put more digits into a decimal than its schema allows.
+        values.validate(full=True)
+    return values
+
+
+def as_delivered(kind: pa.DataType) -> pa.DataType:
+    """``kind`` as a contract can name it: instants in UTC, in microseconds at the finest.
+
+    Nanoseconds that are not whole microseconds reject their row, value by value.
+    """
+    if pa.types.is_timestamp(kind):
+        unit = "us" if kind.unit == "ns" else kind.unit
+        return pa.timestamp(unit, "UTC" if kind.tz else None)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
+    return kind
+
+
+def unique(names: list[str]) -> None:
+    """Refuse a file with two columns of one name: which of them is meant cannot be known."""
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise UnreadableFile(
+            "a file has two columns of one name",
+            "Ask for it with distinct column names.",
+            actual=", ".join(map(repr, twice)),
+            reason="duplicate_column",
+        )
