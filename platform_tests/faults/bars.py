@@ -148,6 +148,7 @@ def _hunt(mutant: str) -> Case:
 def _suspects(mutant: str) -> list[Case]:
     size = Size(is_long=False)
     telling = {
+        "marker_after_the_rows": [cases.kill("committed/publish:1", size.orders(mutant=mutant))],
         "never_healed": cases.amnesias(size, mutant)[5:],
         "position_before_the_rows": cases.amnesias(size, mutant)[2:5],
         "nobody_fenced": [c for c in cases.zombies(size, mutant) if " staged" in c.name],
@@ -158,7 +159,6 @@ def _suspects(mutant: str) -> list[Case]:
 
 
 FIRST_LOOK = {
-    "marker_after_the_rows": "committed/publish",
     "loaded_before_the_commit": "tx_checked",
     "autocommit": "tx_rows",
     "copied_in_place": "input_torn",

@@ -1,6 +1,7 @@
 """Processes forked from a warm parent: it has imported everything and opened nothing."""
 
 import contextlib
+import faulthandler
 import importlib
 import os
 import signal
@@ -14,6 +15,8 @@ from platform_tests.faults.worker import Orders, work
 
 LIMIT_SECONDS = 90.0
 HUNG = 99
+TELL_SECONDS = 25.0
+"""A worker that takes so long says where it is, in the log of its world."""
 
 WARM = ("pandas", "pyarrow.parquet", "pytz", "sqlite3", "zoneinfo", "sqlglot.generators.duckdb",
         "numpy.random", "sqlalchemy.dialects.sqlite", "obstore.store")  # fmt: skip
@@ -84,4 +87,9 @@ def _child(body: Callable[[], int], log: Path) -> int:
 
 def worker(root: Path, orders: Orders | None = None) -> Process:
     """Start a worker in the world at ``root``."""
-    return Process(lambda: work(root, orders or Orders()), root / "stderr.log")
+
+    def body() -> int:
+        faulthandler.dump_traceback_later(TELL_SECONDS, repeat=True)
+        return work(root, orders or Orders())
+
+    return Process(body, root / "stderr.log")

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
 

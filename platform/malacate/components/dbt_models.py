@@ -18,6 +18,7 @@ from dagster_dbt import (
 )
 
 from malacate.names import TableName
+from malacate.orchestration.dbt_metadata import described
 from malacate.orchestration.lineage import lineage_asset
 from malacate.orchestration.raw_assets import POOL
 from malacate.orchestration.resources import Platform
@@ -62,10 +63,13 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
             pool=POOL,
         )
         def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-            os.environ["MALACATE_DUCKDB"] = platform.target.open_warehouse().location
+            warehouse = platform.target.open_warehouse()
+            os.environ["MALACATE_DUCKDB"] = warehouse.location
             dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
             build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
-            yield from build.stream().fetch_row_counts().fetch_column_metadata()
+            yield from described(
+                build.stream(), warehouse, lambda: build.get_artifact("manifest.json")["nodes"]
+            )
 
         served = [key for key in models.keys if key.path[0] == self.served_layer]
         return dg.Definitions(assets=[models, lineage_asset(self.served_layer, served, POOL)])

@@ -1,5 +1,6 @@
 """Files as Arrow with an explicit schema; rejects with position and reason. Nothing is sniffed."""
 
+import codecs
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +9,7 @@ import pyarrow as pa
 
 from malacate.batch import Reading
 from malacate.contracts.table import Table
+from malacate.errors import ConfigError
 
 FormatName = Literal["avro", "csv", "parquet"]
 
@@ -34,18 +36,29 @@ class FileFormat:
                 actual=f"{self.delimiter!r} and {self.quote!r}",
                 reason="bad_format",
             )
-        _check_encoding(self.encoding)
+        try:
+            codecs.getincrementaldecoder(self.encoding)
+        except LookupError as error:
+            raise ConfigError(
+                f"{self.encoding!r} is no encoding",
+                "Name one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
+                reason="bad_format",
+            ) from error
 
 
 def read(path: Path, table: Table, form: FileFormat) -> Reading:
     """Open a file of ``form`` as rows of ``table``."""
-    from malacate.formats import avro, parquet
+    from malacate.formats import avro, csv, parquet
 
+    if form.name == "csv":
+        return csv.read(path, table, form)
     return {"avro": avro.read, "parquet": parquet.read}[form.name](path, table)
 
 
 def observed(path: Path, form: FileFormat) -> dict[str, pa.DataType | None]:
     """Column names and types of a file."""
-    from malacate.formats import avro, parquet
+    from malacate.formats import avro, csv, parquet
 
+    if form.name == "csv":
+        return {**csv.observed(path, form)}
     return {"avro": avro.observed, "parquet": parquet.observed}[form.name](path)

@@ -100,12 +100,12 @@ class Cells:
 
     def _clock(self, text: str) -> time | None:
         if self.column.format:
-            return datetime.strptime(text, self.column.format).time()  # noqa: DTZ007
+            return datetime.strptime(text, self.column.format).time()
         return time.fromisoformat(text) if _TIME.fullmatch(text) else None
 
     def _formatted(self, text: str) -> Any:
         kind = self.column.type
-        found = datetime.strptime(text, self.column.format)  # noqa: DTZ007
+        found = datetime.strptime(text, self.column.format)
         if pa.types.is_date(kind):
             return found.date()
         if (found.tzinfo is None) != (kind.tz is None):
@@ -131,7 +131,7 @@ class Cells:
 
 def _parses(text: str, cells: Cells) -> bool:
     try:
-        return datetime.strptime(text, cells.column.format).tzinfo is None  # noqa: DTZ007
+        return datetime.strptime(text, cells.column.format).tzinfo is None
     except ValueError:
         return False
 

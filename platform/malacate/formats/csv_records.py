@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NamedTuple
 
 from malacate.errors import UnreadableFile
 
@@ -27,10 +27,20 @@ class Plain:
     first: int
     lines: list[str]
 
+    def __len__(self) -> int:
+        return len(self.lines)
 
-@dataclass(frozen=True)
-class Record:
-    """One record without its line end; ``size`` is its length, of which ``text`` may be the head."""
+    def __getitem__(self, part: slice) -> "Plain":
+        start = part.indices(len(self.lines))[0]
+        return Plain(self.first + start, self.lines[part])
+
+    def records(self) -> list["Record"]:
+        """The same records, one by one."""
+        return [Record(n, line, len(line)) for n, line in enumerate(self.lines, self.first)]
+
+
+class Record(NamedTuple):
+    """One record without its line end: of its ``size`` characters ``text`` may be the head."""
 
     line: int
     text: str
@@ -51,13 +61,17 @@ def texts(path: Path, encoding: str) -> Iterator[str]:
                 yield text
     _decode(decoder, b"", offset, encoding, path, final=True)
     if not offset:
-        raise UnreadableFile(
-            "the file is empty, without even a header",
-            "Ask for it again, or release it if nothing was to come.",
-            object=path.name,
-            actual="0 bytes",
-            reason="empty_object",
-        )
+        raise empty(path)
+
+
+def empty(path: Path) -> UnreadableFile:
+    """A file that has not even a header."""
+    return UnreadableFile(
+        "the file is empty, without even a header",
+        "Ask for it again, or release it if nothing was to come.",
+        object=path.name,
+        reason="empty_object",
+    )
 
 
 def _decode(

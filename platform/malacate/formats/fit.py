@@ -40,9 +40,7 @@ def _fit(
     return Chunk(good, rejects, [first_row + index for index in keep])
 
 
-def _batch(
-    table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch
-) -> pa.RecordBatch:
+def _batch(table: Table, sources: Mapping[str, str | None], rows: pa.RecordBatch) -> pa.RecordBatch:
     arrays = []
     for column in table.columns:
         source = sources[column.name]
