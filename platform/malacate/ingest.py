@@ -230,6 +230,8 @@ class Ingest:
                 rows_read = self._split(claim, table, reading, good, rejects)
             crash.point("parsed")
             keys = self._write_keys(where, table, reading)
+        if not rejects.rows:
+            rejects.abandon()
         landing = Landing(
             **{**asdict(found), "table": table.name.table},
             batch_id=claim.batch_id,

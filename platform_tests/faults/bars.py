@@ -168,6 +168,3 @@ FIRST_LOOK = {
 
 def _rank(mutant: str, name: str) -> int:
     return 0 if FIRST_LOOK.get(mutant, "") in name else 1
-
-
-

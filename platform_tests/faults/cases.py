@@ -26,7 +26,9 @@ class Size:
 
     def orders(self, **more: Any) -> Orders:
         """Orders for a worker of this size."""
-        return Orders(**{"acts": 3, "routes": 5} if self.is_long else {"acts": 2, "routes": 3}, **more)
+        return Orders(
+            **{"acts": 3, "routes": 5} if self.is_long else {"acts": 2, "routes": 3}, **more
+        )
 
     def turns(self, point: str, hit: int) -> list[int]:
         """Which routes come first. Few routes must still pass the point ``hit`` times."""
@@ -136,7 +138,7 @@ def poison(size: Size) -> Case:
 
 def zombie(at: str, orders: Orders) -> Case:
     """Stopped past its lease, overtaken, and awake again."""
-    quick = replace(orders, lease_seconds=LEASE, patience_seconds=0.7)
+    quick = replace(orders, lease_seconds=LEASE, patience_seconds=0.7, max_crashes=99)
 
     def run(root: Path) -> Verdict:
         sleeper = worker(root, replace(quick, pause=at))
@@ -198,4 +200,3 @@ def lose(root: Path, what: str) -> None:
     """Delete a database with its journals."""
     for file in root.glob("ledger.db*" if what == "ledger" else "warehouse.duckdb*"):
         file.unlink()
-

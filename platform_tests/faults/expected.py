@@ -79,4 +79,3 @@ def cell(value: Any) -> str:
     if hasattr(value, "strftime"):
         return value.strftime("%Y-%m-%dT%H:%M:%SZ")
     return repr(float(value)) if isinstance(value, float) else str(value)
-

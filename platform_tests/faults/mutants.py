@@ -82,7 +82,7 @@ def autocommit() -> None:
 def copied_in_place() -> None:
     """No tmp and rename: what stands in ``input`` is taken for complete."""
 
-    def stage(self: Lake, batch_id: str, drop: BinaryIO) -> Staged:
+    def stage(self: Lake, batch_id: str, drop: BinaryIO, verify: Any) -> Staged:
         target = self.root / "input" / batch_id
         if not target.exists():
             with target.open("wb") as copy:
@@ -155,7 +155,9 @@ def manifest_before_parts() -> None:
     commit = Lake.commit
 
     def early(self: Lake, landing: Any) -> Any:
-        late = [(self.root / part.path, Path(f"{self.root / part.path}.late")) for part in landing.parts]
+        late = [
+            (self.root / part.path, Path(f"{self.root / part.path}.late")) for part in landing.parts
+        ]
         for part, aside in late:
             part.rename(aside)
         standing = commit(self, landing)

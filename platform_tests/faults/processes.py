@@ -18,8 +18,10 @@ HUNG = 99
 TELL_SECONDS = 25.0
 """A worker that takes so long says where it is, in the log of its world."""
 
-WARM = ("pandas", "pyarrow.parquet", "pytz", "sqlite3", "zoneinfo", "sqlglot.generators.duckdb",
-        "numpy.random", "sqlalchemy.dialects.sqlite", "obstore.store")  # fmt: skip
+WARM = (
+    "pandas", "pyarrow.parquet", "pytz", "sqlite3", "zoneinfo", "sqlglot.generators.duckdb",
+    "numpy.random", "sqlalchemy.dialects.sqlite", "obstore.store", "malacate.formats.csv",
+)  # fmt: skip
 """What workers would import on their way, each of them again."""
 
 

@@ -3,14 +3,13 @@
 from pathlib import Path
 
 import pyarrow as pa
+from platform_tests.faults.sources import CursorTable, SnapshotTable, drops
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
 from malacate.ingest import Route
-from malacate.lake.folder import Folder
 from malacate.names import TableName
 from malacate.warehouse.derive import CHANGE_COLUMNS, Fold
-from platform_tests.faults.sources import CursorTable, Drops, SnapshotTable
 
 _ID = Column("id", pa.int64(), required=True)
 
@@ -57,15 +56,15 @@ def routes_of(root: Path, act: int, turn: int = 0, number: int = ROUTES) -> list
     ``turn`` says which comes first, ``number`` how many there are.
     """
     truck = TRUCK if act < 2 else TRUCK_WITH_COLOR
-    drops = root / "drops"
+    folder = root / "drops"
     routes = [
-        Route(WEIGHING, Drops(WEIGHING, Folder(drops / "weighing")), WriteMode.APPEND),
-        Route(truck, Drops(truck, Folder(drops / "truck")), WriteMode.APPEND),
+        Route(WEIGHING, drops(WEIGHING, folder / "weighing"), WriteMode.APPEND),
+        Route(truck, drops(truck, folder / "truck"), WriteMode.APPEND),
         Route(PURCHASE, CursorTable(PURCHASE, root), WriteMode.UPSERT),
         Route(STOCK, SnapshotTable(STOCK, root), WriteMode.SNAPSHOT),
         Route(
             PART_CHANGES,
-            Drops(PART_CHANGES, Folder(drops / "part")),
+            drops(PART_CHANGES, folder / "part"),
             WriteMode.APPEND,
             derives=Fold(PART),
         ),

@@ -1,21 +1,21 @@
 """Deterministic sources over a world: CSV drops, a cursor table, and snapshots."""
 
-import csv
-import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+from platform_tests.faults.world import World
 
 from malacate.batch import Chunk, Found, Reading
 from malacate.contracts.table import Table
-from malacate.errors import MalacateError, UnreadableFile
+from malacate.errors import MalacateError, SchemaDrift
+from malacate.formats import FileFormat
 from malacate.lake.folder import Folder
 from malacate.lake.lake import Lake
+from malacate.sources.files import FileDrops
 from malacate.sources.protocol import Known
-from platform_tests.faults.world import World
 
 CHUNK_ROWS = 2
 
@@ -25,36 +25,19 @@ class OfAnotherDay(MalacateError):
 
 
 @dataclass(frozen=True)
-class Drops:
-    """CSV files with a header, read row by row after staging."""
-
-    table: Table
-    folder: Folder
-    supersedes: bool = True
-
-    def discover(self, known: Known) -> list[Found]:
-        name = self.table.name.table
-        return [
-            Found(self.table.source, name, "object", e.name, e.version, e.mtime_ns, e.size)
-            for e in self.folder.list()
-        ]
+class Drops(FileDrops):
+    """The product's own drops; in a world that never drifts, drift means an old contract."""
 
     def read(self, found: Found, lake: Lake) -> Reading:
-        with self.folder.open(found.object, found.version) as drop:
-            staged = lake.stage(found.batch_id, drop)
-        return Reading(self._chunks(staged.path), sha256=staged.sha256)
-
-    def _chunks(self, path: Path) -> Iterator[Chunk]:
         try:
-            text = path.read_bytes().decode()
-        except UnicodeDecodeError as error:
-            raise UnreadableFile("not UTF-8", "Ask for UTF-8.", reason="not_utf8") from error
-        reader = csv.DictReader(io.StringIO(text))
-        rows = list(reader)
-        columns = [c.name for c in self.table.columns]
-        if not set(reader.fieldnames or ()) <= set(columns):
-            raise OfAnotherDay("a newer contract is out", "Restart.", reason="contract")
-        yield from chunks_of(self.table, [[row.get(name) for name in columns] for row in rows])
+            return super().read(found, lake)
+        except SchemaDrift as error:
+            raise OfAnotherDay("a newer contract is out", "Restart.", reason="contract") from error
+
+
+def drops(table: Table, folder: Path) -> Drops:
+    """CSV files of ``folder``."""
+    return Drops(table, Folder(folder), FileFormat(name="csv"))
 
 
 def chunks_of(table: Table, rows: list[list[Any]]) -> Iterator[Chunk]:
@@ -62,14 +45,8 @@ def chunks_of(table: Table, rows: list[list[Any]]) -> Iterator[Chunk]:
     for start in range(0, len(rows), CHUNK_ROWS):
         some = rows[start : start + CHUNK_ROWS]
         cells = zip(*some, strict=True)
-        arrays = [_array(list(c), f.type) for c, f in zip(cells, table.schema, strict=True)]
+        arrays = [pa.array(list(c), f.type) for c, f in zip(cells, table.schema, strict=True)]
         yield Chunk(pa.RecordBatch.from_arrays(arrays, schema=_nullable(table.schema)))
-
-
-def _array(values: list[Any], kind: pa.DataType) -> pa.Array:
-    if all(v is None or isinstance(v, str) for v in values):
-        return pa.array([v or None for v in values], pa.string()).cast(kind)
-    return pa.array(values, kind)
 
 
 def _nullable(schema: pa.Schema) -> pa.Schema:
@@ -93,7 +70,9 @@ class CursorTable:
         start, lsn = None if lo is None else str(lo), model["lsn"]
         version = f"{start}..{hi}@{lsn}"
         name = self.table.name.table
-        return [Found(self.table.source, name, "window", "window", version, lsn, None, start, str(hi))]
+        return [
+            Found(self.table.source, name, "window", "window", version, lsn, None, start, str(hi))
+        ]
 
     def read(self, found: Found, lake: Lake) -> Reading:
         rows = World(self.root).model["purchase"]
@@ -116,7 +95,9 @@ class SnapshotTable:
     def discover(self, known: Known) -> list[Found]:
         lsn = World(self.root).model["lsn"]
         name = self.table.name.table
-        return [Found(self.table.source, name, "snapshot", "snapshot", str(lsn), lsn)] if lsn else []
+        return (
+            [Found(self.table.source, name, "snapshot", "snapshot", str(lsn), lsn)] if lsn else []
+        )
 
     def read(self, found: Found, lake: Lake) -> Reading:
         rows = World(self.root).model["stock"]

@@ -6,13 +6,14 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from malacate.ingest import Ingest
-from malacate.lake.folder import Folder
-from malacate.ledger.tables import BATCH
 from platform_tests.faults.expected import Expected, Row, cell, expected_of
 from platform_tests.faults.routes import COLUMNS, routes_of
 from platform_tests.faults.worker import Orders, notes, platform_of
 from platform_tests.faults.world import World
+
+from malacate.ingest import Ingest
+from malacate.lake.folder import Folder
+from malacate.ledger.tables import BATCH
 
 HARMLESS = {"Fenced", "WarehouseBusy", "OfAnotherDay"}
 """What a worker may raise when another one was faster, holds the file, or knows more."""
@@ -98,9 +99,7 @@ def _key(raw: bytes) -> str:
     return str(json.loads(text)["id"]) if text.startswith("{") else text.split(",")[0]
 
 
-def _files(
-    expected: Expected, world: World, ingest: Ingest, orders: Orders, this: Verdict
-) -> None:
+def _files(expected: Expected, world: World, ingest: Ingest, orders: Orders, this: Verdict) -> None:
     """The newest version of every drop ended as it should; a deadly one as poison."""
     rows = ingest.ledger.batches(BATCH.c.kind == "object")
     states = {(row["object"], row["version"]): row for row in rows}

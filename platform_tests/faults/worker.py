@@ -9,6 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from platform_tests.faults import mutants
+from platform_tests.faults.routes import ROUTES, routes_of
+from platform_tests.faults.world import ACTS, World
+
 from malacate import crash
 from malacate.batch import Found, Reading
 from malacate.errors import Fenced, MalacateError
@@ -17,9 +21,6 @@ from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
 from malacate.warehouse.duckdb import DuckDBWarehouse
-from platform_tests.faults import mutants
-from platform_tests.faults.routes import ROUTES, routes_of
-from platform_tests.faults.world import ACTS, World
 
 DONE, STUCK = 0, 3
 

@@ -102,7 +102,8 @@ def _first(world: World) -> None:
         [[6, "t1", 3.5], [7, "t1", 999.0], [8, "t2", -1.0], [9, "t2", 4.5]],
     )
     world.drop("weighing/broken.csv", None, b"id,truck,tonnes\n10,\xff\xfe,1.0\n")
-    world.drop("weighing/empty.csv", [], b"")
+    world.drop("weighing/empty.csv", None, b"")
+    world.drop("weighing/header only.csv", [])
     world.drop("weighing/again.csv", [[11, "t1", 5.0], [12, "t1", 6.0], [13, "t1", 7.0]])
     world.drop("truck/t1.csv", [[1, "Ana"], [2, "Bo"]])
     log = [event(1, "bolt", "R", 0, True), event(2, "nut", "I", 5), event(3, "gear", "I", 6)]

@@ -2,6 +2,7 @@
 
 import importlib.util
 import json
+import sys
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,7 +17,7 @@ from malacate.ingest import Ingest
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.target import TARGETS, Target, chosen
 
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 150)
 Json = Annotated[bool, typer.Option("--json", help="Print JSON instead of a table.")]
 
 

@@ -1,5 +1,6 @@
 """Change files of a replication service: a change log and the current state behind it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg

@@ -36,19 +36,36 @@ def split(table: Table, chunk: Chunk, first_row: int) -> Chunk:
                 broken.setdefault(index, (reason, f"{column.name} {detail}"))
     if not broken:
         return chunk
-    keep = pa.array([i not in broken for i in range(rows.num_rows)])
+    keep = [index for index in range(rows.num_rows) if index not in broken]
     rejects = [
         Reject(places[index], reason, detail, as_json(rows.slice(index, 1)))
         for index, (reason, detail) in sorted(broken.items())
     ]
-    return Chunk(rows.filter(keep), [*chunk.rejects, *rejects])
+    good = rows.take(pa.array(keep, pa.int64()))
+    return Chunk(good, [*chunk.rejects, *rejects], [places[index] for index in keep])
 
 
 def as_json(row: pa.RecordBatch) -> bytes:
     """One row as JSON text, exact: numbers that JSON would round are strings."""
-    return json.dumps(row.to_pylist()[0], default=_exact, ensure_ascii=False).encode(
-        "utf-8", "surrogateescape"
-    )
+    values = {name: _value(row.column(name)) for name in row.schema.names}
+    return json.dumps(values, default=_exact, ensure_ascii=False).encode("utf-8", "surrogateescape")
+
+
+def _value(column: pa.Array) -> Any:
+    try:
+        return _finite(column.to_pylist()[0])
+    except (OverflowError, ValueError):
+        # Arrow holds instants and days that Python's calendar does not reach.
+        return column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32()).to_pylist()[0]
+
+
+def _finite(value: Any) -> Any:
+    """``value`` without the NaN and infinities that JSON has no number for."""
+    if isinstance(value, dict):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return str(value) if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _exact(value: Any) -> str:

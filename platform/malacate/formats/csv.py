@@ -82,11 +82,11 @@ class _Reader:
         self, opened: _Opened, table: Table, alignment: Alignment, form: "FileFormat"
     ) -> None:
         self.opened, self.schema = opened, table.schema
-        nulls = frozenset(form.null_text)
         self.layout = Layout(
-            opened.names, form.delimiter, form.quote, form.encoding, nulls, form.max_field_bytes
+            opened.names, form.delimiter, form.quote, form.encoding, form.max_field_bytes
         )
-        self.nulls = pa.array(sorted(nulls), pa.string())
+        opened.splitter.whole = self.layout.whole
+        self.nulls = pa.array(form.null_text, pa.string())
         self.cells = [Cells(column, form.decimal) for column in table.columns]
         names = (alignment.sources[column.name] for column in table.columns)
         self.sources = [None if name is None else opened.names.index(name) for name in names]
@@ -113,17 +113,21 @@ class _Reader:
             arrays.append(values)
             broken = {**bad, **broken}
         batch = pa.RecordBatch.from_arrays(arrays, schema=self.schema)
-        return self._parted(rows, batch, broken) if broken else _whole(rows, batch)
+        return (
+            self._parted(rows, batch, broken) if broken else Chunk(batch, rows.rejects, rows.lines)
+        )
 
     def _text(self, rows: Rows, source: int) -> pa.Array:
-        text = pa.array(rows.cells[source], pa.string())
-        null = pc.is_in(text, self.nulls)
-        quoted = [row for column, row in rows.quoted_nulls if column == source]
-        if quoted:
-            mask = null.to_numpy(zero_copy_only=False).copy()
-            mask[quoted] = False
-            null = pa.array(mask)
-        return pc.if_else(null, pa.scalar(None, pa.string()), text)
+        written = pa.array(rows.cells[source], pa.string())
+        # A quoted cell is never null: "" is an empty text.
+        null = pc.is_in(written, self.nulls)
+        text = pc.if_else(null, pa.scalar(None, pa.string()), written)
+        quote = self.layout.quote
+        quoted = pc.starts_with(written, quote)
+        if not pc.any(quoted).as_py():
+            return text
+        inner = pc.replace_substring(pc.utf8_slice_codeunits(text, 1, -1), quote * 2, quote)
+        return pc.if_else(quoted, inner, text)
 
     def _parted(self, rows: Rows, batch: pa.RecordBatch, broken: Bad) -> Chunk:
         late = [
@@ -134,7 +138,3 @@ class _Reader:
         lines: Sequence[int] = [n for n, keep in zip(rows.lines, good, strict=True) if keep]
         rejects = sorted([*rows.rejects, *late], key=lambda reject: reject.position)
         return Chunk(batch.filter(pa.array(good)), rejects, lines)
-
-
-def _whole(rows: Rows, batch: pa.RecordBatch) -> Chunk:
-    return Chunk(batch, rows.rejects, rows.lines)

@@ -6,7 +6,7 @@ Nothing is converted or dropped here. Memory is bounded by a block and one recor
 import codecs
 import re
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from enum import Enum, auto
 from pathlib import Path
@@ -40,11 +40,15 @@ class Plain:
 
 
 class Record(NamedTuple):
-    """One record without its line end: of its ``size`` characters ``text`` may be the head."""
+    """One record without its line end: of its ``size`` characters ``text`` may be the head.
+
+    ``cells`` are its cells as written, quotes included, if splitting it has told them.
+    """
 
     line: int
     text: str
     size: int
+    cells: Sequence[str] | None = None
 
 
 def texts(path: Path, encoding: str) -> Iterator[str]:
@@ -167,6 +171,8 @@ class Splitter:
     delimiter: str
     quote: str
     limit: int
+    whole: re.Pattern[str] | None = None
+    """Matches a record as long as the header, each cell a group; known once the header is."""
     line: int = 1
     unended: bool = False
     _tail: str = ""
@@ -174,12 +180,6 @@ class Splitter:
     _size: int = 0
     _first: int = 0
     _state: _State = _State.START
-    _complete: re.Pattern[str] = field(init=False)
-
-    def __post_init__(self) -> None:
-        d, q = re.escape(self.delimiter), re.escape(self.quote)
-        cell = f"(?:{q}[^{q}]*+(?:{q}{q}[^{q}]*+)*+{q}|[^{q}{d}]*+)"
-        self._complete = re.compile(f"{cell}(?:{d}{cell})*+")
 
     def split(self, blocks: Iterator[str]) -> Iterator[Plain | list[Record]]:
         """The records of ``blocks``, those of a block together."""
@@ -209,20 +209,25 @@ class Splitter:
 
     def _ended(self, line: str) -> Iterator[Record]:
         """A physical line has ended: so has the record, unless a quote is open."""
-        if not self._held:
-            bare = line.removesuffix("\r")
-            if self.quote not in line or self._complete.fullmatch(bare):
-                yield Record(self.line, bare, len(bare))
-                self.line += 1
-                return
+        if not self._held and (record := self._on_one_line(line.removesuffix("\r"))):
+            yield record
+            self.line += 1
+            return
         self._hold(line)
         if self._state is _State.QUOTED:
             self._hold("\n")
         else:
-            text = "".join(self._held).removesuffix("\r")
-            yield Record(self._first, text, self._size)
+            held = "".join(self._held)
+            text = held.removesuffix("\r")
+            yield Record(self._first, text, self._size - len(held) + len(text))
             self._held, self._size, self._state = [], 0, _State.START
         self.line += 1
+
+    def _on_one_line(self, line: str) -> Record | None:
+        if self.quote not in line:
+            return Record(self.line, line, len(line), line.split(self.delimiter))
+        match = self.whole and self.whole.fullmatch(line)
+        return Record(self.line, line, len(line), match.groups()) if match else None
 
     def _hold(self, piece: str) -> None:
         if not self._held:

@@ -11,15 +11,11 @@ from malacate.formats.csv_records import Plain, Record
 
 @dataclass
 class Rows:
-    """Whole records with their lines and cells by column, and the records set aside.
-
-    ``quoted_nulls`` are (column, row) of cells that only look null: their quotes make them text.
-    """
+    """Whole records with their lines and cells by column, as written, and those set aside."""
 
     lines: Sequence[int] = ()
     texts: list[str] = field(default_factory=list)
     cells: Sequence[Sequence[str]] = ()
-    quoted_nulls: list[tuple[int, int]] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
 
 
@@ -31,11 +27,10 @@ class Layout:
     delimiter: str
     quote: str
     encoding: str
-    nulls: frozenset[str]
     cap: int
 
     @cached_property
-    def _whole(self) -> re.Pattern[str]:
+    def whole(self) -> re.Pattern[str]:
         """Every cell of a record with the right number, quotes included."""
         d, q = re.escape(self.delimiter), re.escape(self.quote)
         cell = f"({q}[^{q}]*+(?:{q}{q}[^{q}]*+)*+{q}|[^{q}{d}]*+)"
@@ -45,10 +40,10 @@ class Layout:
         """The cells of a block. As long as nothing in it is odd, one split finds all of them."""
         if not isinstance(block, Plain):
             return self._one_by_one(block)
-        if self._is_odd(block.lines):
+        text, width = self.delimiter.join(block.lines), len(self.names)
+        if "\0" in text or self._is_odd(block.lines):
             return self._one_by_one(block.records())
-        width = len(self.names)
-        flat = self.delimiter.join(block.lines).split(self.delimiter)
+        flat = text.split(self.delimiter)
         lines = range(block.first, block.first + len(block.lines))
         return Rows(lines, block.lines, [flat[i::width] for i in range(width)])
 
@@ -56,7 +51,7 @@ class Layout:
         separators = [line.count(self.delimiter) for line in lines]
         if separators.count(len(self.names) - 1) != len(lines):
             return True
-        return 4 * max(map(len, lines)) > self.cap or any("\0" in line for line in lines)
+        return 4 * max(map(len, lines)) > self.cap
 
     def _one_by_one(self, records: Sequence[Record]) -> Rows:
         rows = Rows()
@@ -69,8 +64,6 @@ class Layout:
             if isinstance(cells, Reject):
                 rows.rejects.append(cells)
                 continue
-            if self.quote in record.text:
-                cells = self._unquoted(cells, len(table), rows.quoted_nulls)
             lines.append(record.line)
             rows.texts.append(record.text)
             table.append(cells)
@@ -85,8 +78,7 @@ class Layout:
             return self.reject(record.line, "too_large", detail, text)
         if "\0" in text:
             return self.reject(record.line, "nul_byte", "the record has a NUL byte", text)
-        match = self._whole.fullmatch(text)
-        cells = match.groups() if match else cells_of(text, self.delimiter, self.quote)
+        cells = record.cells or self._written(text)
         if cells is None:
             detail = "text follows a closing quote"
             return self.reject(record.line, "bad_quoting", detail, text)
@@ -96,6 +88,10 @@ class Layout:
             return self.reject(record.line, reason, detail, text)
         return self._capped(record, cells) if 4 * len(text) > self.cap else cells
 
+    def _written(self, text: str) -> Sequence[str] | None:
+        match = self.whole.fullmatch(text)
+        return match.groups() if match else cells_of(text, self.delimiter, self.quote)
+
     def _capped(self, record: Record, cells: Sequence[str]) -> Sequence[str] | Reject:
         for name, cell in zip(self.names, cells, strict=True):
             size = len(bare(cell, self.quote).encode())
@@ -103,18 +99,6 @@ class Layout:
                 detail = f"{name} has {size} bytes, and {self.cap} is the most"
                 return self.reject(record.line, "too_large", detail, record.text)
         return cells
-
-    def _unquoted(
-        self, cells: Sequence[str], row: int, quoted_nulls: list[tuple[int, int]]
-    ) -> Sequence[str]:
-        found = []
-        for index, cell in enumerate(cells):
-            if cell[:1] == self.quote:
-                cell = bare(cell, self.quote)
-                if cell in self.nulls:
-                    quoted_nulls.append((index, row))
-            found.append(cell)
-        return found
 
     def reject(self, line: int, reason: str, detail: str, text: str) -> Reject:
         """A record set aside, in the bytes it came in."""

@@ -108,16 +108,17 @@ class Folder:
         """
         path = os.path.join(os.fsencode(self.root), unquote_to_bytes(name))  # noqa: PTH118
         with open(path, "rb", buffering=0, opener=_without_links) as file:
-            _require(file, name, version)
+            require(file, name, version)
             yield file
-            _require(file, name, version)
+            require(file, name, version)
 
 
 def _without_links(path: str, flags: int) -> int:
     return os.open(path, flags | os.O_NOFOLLOW)
 
 
-def _require(file: BinaryIO, name: str, version: str) -> None:
+def require(file: BinaryIO, name: str, version: str) -> None:
+    """Raise ``Superseded`` unless ``file`` is ``version`` of ``name``."""
     facts = os.fstat(file.fileno())
     now = Entry(name, facts.st_size, facts.st_mtime_ns, facts.st_ino).version
     if now != version:

@@ -8,7 +8,7 @@ ledger; its bytes do not move for it.
 import hashlib
 import os
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,25 +50,31 @@ class Lake:
         """Where an engine reads ``path`` from."""
         return str(self.root / path)
 
-    def stage(self, batch_id: str, drop: BinaryIO) -> Staged:
-        """Copy a drop into ``input``; it appears there whole or not at all."""
+    def stage(self, batch_id: str, drop: BinaryIO, verify: Callable[[], None]) -> Staged:
+        """Copy a drop into ``input``; it appears there whole and verified, or not at all."""
         target = self.root / "input" / batch_id
         working = self.root / "tmp" / f"{batch_id}.{secrets.token_hex(4)}"
-        digest, size = hashlib.sha256(), 0
-        with working.open("wb") as copy:
-            while block := drop.read(COPY_BYTES):
-                digest.update(block)
-                size += len(block)
-                copy.write(block[: len(block) // 2])
-                crash.point("input_torn")
-                copy.write(block[len(block) // 2 :])
-            copy.flush()
-            os.fsync(copy.fileno())
+        try:
+            size, sha256 = _copy(drop, working)
+            verify()
+        except BaseException:
+            working.unlink(missing_ok=True)
+            raise
         crash.point("input_before_rename")
         working.replace(target)
         _sync(target.parent)
         crash.point("input_after_rename")
-        return Staged(target, size, digest.hexdigest())
+        return Staged(target, size, sha256)
+
+    def staged(self, batch_id: str) -> Staged | None:
+        """The copy that an earlier attempt made: what stands in ``input`` is complete."""
+        target = self.root / "input" / batch_id
+        try:
+            with target.open("rb") as copy:
+                sha256 = hashlib.file_digest(copy, "sha256").hexdigest()
+                return Staged(target, os.fstat(copy.fileno()).st_size, sha256)
+        except FileNotFoundError:
+            return None
 
     def quarantine_file(self, batch_id: str) -> str:
         """Keep the staged copy of a whole bad file; return its path in the lake."""
@@ -205,6 +211,20 @@ def manifest_path(schema: str, table: str, batch_id: str) -> str:
 def folder(schema: str, table: str, batch_id: str) -> str:
     """Where a batch lands."""
     return f"final/{schema}/{table}/{batch_id}"
+
+
+def _copy(drop: BinaryIO, working: Path) -> tuple[int, str]:
+    digest, size = hashlib.sha256(), 0
+    with working.open("wb") as copy:
+        while block := drop.read(COPY_BYTES):
+            digest.update(block)
+            size += len(block)
+            copy.write(block[: len(block) // 2])
+            crash.point("input_torn")
+            copy.write(block[len(block) // 2 :])
+        copy.flush()
+        os.fsync(copy.fileno())
+    return size, digest.hexdigest()
 
 
 def _repeating(schema: pa.Schema) -> list[str]:

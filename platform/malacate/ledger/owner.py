@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 import psutil
 
@@ -23,11 +24,19 @@ def is_dead(owner: str) -> bool:
 
 
 def _started(pid: int) -> str:
+    """When the process started, counted from boot: the wall clock may be set while it lives."""
+    try:
+        state, *facts = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return "ended" if state == "Z" else facts[18]
+    except FileNotFoundError:
+        return "ended" if Path("/proc/self").exists() else _started_elsewhere(pid)
+
+
+def _started_elsewhere(pid: int) -> str:
+    """The same where there is no ``/proc``."""
     try:
         process = psutil.Process(pid)
-        if process.status() == psutil.STATUS_ZOMBIE:
-            return "ended"
-        # Counted from boot: the wall clock may be set while a worker lives, and it is not dead then.
-        return f"{process._proc.create_time(monotonic=True):.2f}"
+        ended = process.status() == psutil.STATUS_ZOMBIE
+        return "ended" if ended else f"{process.create_time():.2f}"
     except psutil.NoSuchProcess:
         return "ended"

@@ -2,13 +2,14 @@
 
 import time
 from dataclasses import dataclass
+from functools import partial
 
 from malacate.batch import Found, Reading
 from malacate.contracts.table import Table
 from malacate.errors import UnreadableFile
 from malacate.formats import FileFormat
 from malacate.formats import read as read_format
-from malacate.lake.folder import Folder
+from malacate.lake.folder import Folder, require
 from malacate.lake.lake import Lake, Staged
 from malacate.sources.protocol import Known
 
@@ -48,9 +49,12 @@ def found_in(folder: Folder, table: Table, settle_seconds: float = 0.0) -> list[
 
 
 def stage(folder: Folder, found: Found, lake: Lake) -> Staged:
-    """The complete copy of one version of a drop."""
-    with folder.open(found.object, found.version) as drop:
-        staged = lake.stage(found.batch_id, drop)
+    """The complete copy of one version of a drop; once it stands, the drop is not needed."""
+    staged = lake.staged(found.batch_id)
+    if staged is None:
+        with folder.open(found.object, found.version) as drop:
+            same = partial(require, drop, found.object, found.version)
+            staged = lake.stage(found.batch_id, drop, same)
     if staged.size == found.size:
         return staged
     raise UnreadableFile(

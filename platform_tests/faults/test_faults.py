@@ -1,0 +1,35 @@
+"""The short form of the crash driver. ``make faults`` is the long one."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+HERE = Path(__file__).resolve().parent
+BARS = ("B1", "B2", "B3", "B4", "B5", "B13")
+
+
+def test_every_crash_point_in_the_code_has_a_case() -> None:
+    tree = ast.parse((HERE / "points.py").read_text())
+    listed = next(
+        ast.literal_eval(node.value)
+        for node in tree.body
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "HAVE_CASES"
+    )
+    calls = (
+        node
+        for file in (HERE.parents[1] / "platform" / "malacate").rglob("*.py")
+        for node in ast.walk(ast.parse(file.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "crash.point"
+    )
+    assert {ast.literal_eval(call.args[0]) for call in calls} == listed
+
+
+@pytest.mark.parametrize("bar", BARS)
+def test_bar_is_met(bar: str) -> None:
+    command = [sys.executable, str(HERE / "run.py"), "--bar", bar]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=900)
+    print(done.stdout)
+    assert done.returncode == 0, done.stdout + done.stderr
