@@ -3,8 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
-
-from malacate.components.declared import validate
+from malacate.components.declared import load_declared
 
 DEFS = Path(__file__).parent / "defs"
 
@@ -12,5 +11,4 @@ DEFS = Path(__file__).parent / "defs"
 @dg.definitions
 def defs() -> dg.Definitions:
     """All assets, checks, sensors and resources; mistakes in YAML are told with file and line."""
-    validate(DEFS)
-    return dg.load_from_defs_folder(path_within_project=DEFS)
+    return load_declared(DEFS)

@@ -19,7 +19,8 @@ def legal(name: str, what: str) -> str:
     """``name`` itself, or a ``ConfigError`` that proposes a legal one."""
     if LEGAL.fullmatch(name):
         return name
-    proposal = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_")[:63] or "name"
+    proposal = re.sub(r"[^a-z0-9_]+", "_", name.lower()).strip("_") or "name"
+    proposal = proposal[:63] if proposal[0].isalpha() else f"n{proposal}"[:63]
     raise ConfigError(
         f"{what} {name!r} is not a legal name",
         f"Use lower-case letters, digits and underscores, for example {proposal!r}.",

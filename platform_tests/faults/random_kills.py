@@ -3,12 +3,13 @@
 import random
 import signal
 import time
+from collections import Counter
 from pathlib import Path
 
 from platform_tests.faults.cases import KILLED, Case, recovered
-from platform_tests.faults.processes import Process, worker
+from platform_tests.faults.processes import worker
 from platform_tests.faults.verdict import Verdict
-from platform_tests.faults.worker import Orders
+from platform_tests.faults.worker import DONE, Orders
 from platform_tests.faults.world import ACTS, World, event
 
 SERVING = Orders(serve=True, max_crashes=1_000_000)
@@ -22,30 +23,29 @@ def random_kills(kills: int, seed: int) -> Case:
         choice, world = random.Random(seed), World(root)
         for act in range(1, ACTS + 1):
             world.perform(act)
-        fallen = _storm(root, world, choice, kills)
-        return recovered(root, Orders(max_crashes=SERVING.max_crashes), fallen)
+        ends = _storm(root, world, choice, kills)
+        verdict = recovered(root, Orders(max_crashes=SERVING.max_crashes), ends[KILLED])
+        if by_itself := {code for code in ends if code not in (KILLED, DONE)}:
+            verdict.problems.append(f"workers ended by themselves: {by_itself}")
+        return verdict
 
     return Case(f"{kills} random kills, seed {seed}", run)
 
 
-def _storm(root: Path, world: World, choice: random.Random, kills: int) -> int:
+def _storm(root: Path, world: World, choice: random.Random, kills: int) -> Counter[int]:
+    """How the workers ended. Some live long enough for a round of all routes, some do not."""
     pair = [worker(root, SERVING), worker(root, SERVING)]
-    fallen = 0
-    while fallen < kills:
-        time.sleep(choice.uniform(0.01, 0.5))
+    ends: Counter[int] = Counter()
+    while ends.total() < kills:
+        time.sleep(choice.expovariate(2.0))
         _deliver(world, choice)
         place = choice.randrange(2)
-        fallen += _killed(pair[place])
+        pair[place].send(signal.SIGKILL)
+        ends[pair[place].wait()] += 1
         pair[place] = worker(root, SERVING)
     (root / "stop").touch()
-    for one in pair:
-        one.wait()
-    return fallen
-
-
-def _killed(one: Process) -> bool:
-    one.send(signal.SIGKILL)
-    return one.wait() == KILLED
+    ends.update(one.wait() for one in pair)
+    return ends
 
 
 def _deliver(world: World, choice: random.Random) -> None:

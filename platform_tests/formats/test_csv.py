@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from hypothesis import example, given, settings
@@ -17,7 +17,7 @@ from malacate.batch import Chunk
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import arrow_type
 from malacate.errors import ConfigError, UnreadableFile
-from malacate.formats import FileFormat, csv_records, observed, read
+from malacate.formats import FileFormat, csv_text, observed, read
 from malacate.names import TableName
 
 SAP = Path(__file__).parents[1] / "data" / "sap-sales"
@@ -106,7 +106,7 @@ def test_a_long_file_streams_in_chunks_and_only_as_far_as_asked(tmp_path: Path) 
 CELL = st.text(
     st.one_of(
         st.sampled_from("\",;\r\n '\\é\u2028😀NA"),
-        st.characters(exclude_categories=("Cs",), exclude_characters="\0"),
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"),
     ),
     max_size=6,
 )
@@ -118,7 +118,7 @@ def tables(draw: st.DrawFn) -> list[list[str]]:
     return draw(st.lists(st.lists(CELL, min_size=width, max_size=width), min_size=1, max_size=6))
 
 
-def written(rows: list[list[str]], end: str, quoting: int) -> bytes:
+def written(rows: list[list[str]], end: str, quoting: Literal[0, 1]) -> bytes:
     out = io.StringIO()
     writer = csv.writer(out, lineterminator=end, quoting=quoting)
     writer.writerow([f"c{i}" for i in range(len(rows[0]))])
@@ -130,17 +130,22 @@ def texts_table(width: int) -> Table:
     return table(**{f"c{i}": "varchar" for i in range(width)})
 
 
-VARIANTS = [("\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_ALL), ("\r\n", csv.QUOTE_MINIMAL)]
+Variant = tuple[str, Literal[0, 1]]
+VARIANTS: list[Variant] = [
+    ("\n", csv.QUOTE_ALL),
+    ("\r\n", csv.QUOTE_ALL),
+    ("\r\n", csv.QUOTE_MINIMAL),
+]
 
 
 @settings(max_examples=200, deadline=None)
 @given(tables(), st.sampled_from(VARIANTS), st.sampled_from([3, 64, 1 << 20]))
 @example([['"', ""], ["\r\n", '",']], VARIANTS[0], 3)
 def test_whatever_a_writer_wrote_reads_back_exactly(
-    rows: list[list[str]], variant: tuple[str, int], block: int
+    rows: list[list[str]], variant: Variant, block: int
 ) -> None:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(csv_records, "BLOCK", block)
+        patch.setattr(csv_text, "BLOCK", block)
         chunks = chunks_of(
             written(rows, *variant),
             texts_table(len(rows[0])),
@@ -164,7 +169,7 @@ def test_lines_ended_by_newline_alone_read_back_when_nothing_holds_a_return(
 @settings(max_examples=200, deadline=None)
 @given(tables(), st.sampled_from(VARIANTS), st.data())
 def test_a_cut_anywhere_loses_no_complete_earlier_row_in_silence(
-    rows: list[list[str]], variant: tuple[str, int], data: st.DataObject
+    rows: list[list[str]], variant: Variant, data: st.DataObject
 ) -> None:
     promised = texts_table(len(rows[0]))
     ends = [len(written(rows[:n], *variant)) for n in range(1, len(rows) + 1)]

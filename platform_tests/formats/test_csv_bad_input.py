@@ -106,6 +106,7 @@ ONE_VALUE = [
     case("18", "nanoseconds", "timestamp", "2026-01-02 03:04:05.1234567", "does_not_fit"),
     case("18", "local time with an offset", "timestamp", "2026-01-02 03:04Z", "does_not_fit"),
     case("18", "instant without zone", "timestamptz", "2026-01-02 03:04:05", "no_time_zone"),
+    case("18", "date without time or zone", "timestamptz", "2026-01-02", "no_time_zone"),
     case("18", "hour 25", "time", "25:00", "does_not_fit"),
 ]
 
@@ -304,7 +305,13 @@ def test_rejects_keep_the_bytes_of_their_encoding(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [{"delimiter": ";;"}, {"quote": ""}, {"delimiter": '"'}, {"encoding": "klingon"}],
+    [
+        {"delimiter": ";;"},
+        {"quote": ""},
+        {"delimiter": '"'},
+        {"encoding": "klingon"},
+        {"decimal": ""},
+    ],
 )
 def test_a_format_that_cannot_be_is_a_config_error(options: dict[str, Any]) -> None:
     with pytest.raises(MalacateError):

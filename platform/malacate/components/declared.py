@@ -3,6 +3,7 @@
 Also the routes that a folder of declarations makes, for those who work without Dagster's graph.
 """
 
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, get_args, runtime_checkable
@@ -76,9 +77,24 @@ def components(defs_folder: Path) -> Iterator[tuple[Document, Declaration]]:
                 yield document, built
 
 
-def validate(defs_folder: Path) -> None:
-    """Raise ``ConfigError`` for the first mistake in a declaration or a contract."""
+def load_declared(defs_folder: Path) -> dg.Definitions:
+    """Everything below ``defs_folder``; raise ``ConfigError`` for the first mistake in YAML.
+
+    Loaded child by child: loading the folder as one would import every installed library that
+    registers components, the clouds' clients among them.
+    """
     raw_assets(defs_folder)
+    tree = dg.ComponentTree.for_project(defs_folder)
+    children = sorted(
+        path
+        for path in defs_folder.iterdir()
+        if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.*")))
+    )
+    with warnings.catch_warnings():
+        # Dagster warns of beta features that it uses itself, once for every component.
+        warnings.simplefilter("ignore", dg.BetaWarning)
+        loaded = [tree.build_defs_at_path(p) for p in children if p.name != "__init__.py"]
+        return dg.Definitions.merge(*loaded)
 
 
 def _component(document: Document) -> Declaration | None:

@@ -10,6 +10,8 @@ import yaml
 
 from malacate.errors import ConfigError
 
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
 Place = tuple[str | int, ...]
 """A path into the document: ``("schema", 0, "properties", 2, "name")``."""
 
@@ -51,7 +53,7 @@ def load(path: Path) -> Document:
 def load_all(path: Path) -> list[Document]:
     """Read every document of a YAML file (they are separated by ``---``)."""
     try:
-        nodes = list(yaml.compose_all(path.read_text("utf-8"), Loader=yaml.SafeLoader))
+        nodes = list(yaml.compose_all(path.read_text("utf-8"), Loader=_LOADER))
     except OSError as error:
         raise ConfigError(
             "a file is missing or cannot be read",
@@ -102,7 +104,7 @@ def _mapping(document: Document, node: yaml.MappingNode, place: Place) -> dict[H
 
 
 def _scalar(node: yaml.Node) -> Any:
-    loader = yaml.SafeLoader("")
+    loader = _LOADER("")
     try:
         return loader.construct_object(node, deep=True)
     finally:

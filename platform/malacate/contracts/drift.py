@@ -14,6 +14,8 @@ from malacate.errors import SchemaDrift
 Delivered = Mapping[str, pa.DataType | None]
 """Column names with their types; ``None`` where the format carries no types (CSV)."""
 
+_UNITS = ("s", "ms", "us", "ns")
+
 
 @dataclass(frozen=True)
 class Evolution:
@@ -118,12 +120,10 @@ def widens(kind: pa.DataType, wanted: pa.DataType) -> bool:
         digits = wanted.precision - wanted.scale >= kind.precision - kind.scale
         return bool(digits and wanted.scale >= kind.scale)
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(wanted):
-        coarser = ("s", "ms", "us", "ns").index(kind.unit) <= ("s", "ms", "us", "ns").index(
-            wanted.unit
-        )
+        coarser = _UNITS.index(kind.unit) <= _UNITS.index(wanted.unit)
         return coarser and (kind.tz is None) == (wanted.tz is None)
     if pa.types.is_time(kind) and pa.types.is_time(wanted):
-        return bool(kind.bit_width <= wanted.bit_width)
+        return _UNITS.index(kind.unit) <= _UNITS.index(wanted.unit)
     return False
 
 
@@ -134,6 +134,6 @@ def _integer_widens(kind: pa.DataType, wanted: pa.DataType) -> bool:
             and (pa.types.is_signed_integer(wanted) or pa.types.is_unsigned_integer(kind))
         )
     if pa.types.is_decimal(wanted):
-        digits = {8: 3, 16: 5, 32: 10, 64: 20}[kind.bit_width]
+        digits = 20 if kind == pa.uint64() else {8: 3, 16: 5, 32: 10, 64: 19}[kind.bit_width]
         return bool(wanted.precision - wanted.scale >= digits)
     return bool(pa.types.is_float64(wanted) and kind.bit_width <= 32)

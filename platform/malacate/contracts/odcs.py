@@ -11,15 +11,15 @@ from open_data_contract_standard.model import (
     SchemaObject,
     SchemaProperty,
 )
+from pydantic import TypeAdapter
 
+from malacate.contracts import values
 from malacate.contracts.document import Document, Place, load
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import arrow_type
 from malacate.errors import ConfigError
 from malacate.names import TableName, legal
 
-TABLE_PROPERTIES = {"extraColumns", "quarantineLimit"}
-COLUMN_PROPERTIES = {"unit", "aliases", "since", "format"}
 _UNITS = {
     "m": timedelta(minutes=1), "min": timedelta(minutes=1), "minute": timedelta(minutes=1),
     "h": timedelta(hours=1), "hour": timedelta(hours=1), "hours": timedelta(hours=1),
@@ -88,7 +88,7 @@ def _table(
     item: SchemaObject,
     source: str,
 ) -> Table:
-    custom = _custom(document, place, item, TABLE_PROPERTIES)
+    custom = _custom(document, place, item, values.TABLE)
     try:
         name = legal(item.name or "", "table")
     except ConfigError as error:
@@ -107,7 +107,7 @@ def _table(
         physical_name=item.physicalName or "",
         extra_columns=custom.get("extraColumns", "reject"),
         owner=_owner(contract),
-        fresh_within=_freshness(contract, name),
+        fresh_within=_freshness(document, contract, name),
         quarantine_limit=float(custom.get("quarantineLimit", 0.05)),
         version=contract.version or "",
         origin=f"{document.path}:{document.line(place)}",
@@ -115,8 +115,10 @@ def _table(
 
 
 def _column(document: Document, place: Place, item: SchemaProperty) -> Column:
-    custom = _custom(document, place, item, COLUMN_PROPERTIES)
+    custom = _custom(document, place, item, values.COLUMN)
     options = item.logicalTypeOptions or {}
+    document.known((*place, "logicalTypeOptions"), options, values.OPTIONS)
+    values.require(document, (*place, "logicalTypeOptions"), options, values.OPTIONS)
     try:
         name = legal(item.name or "", "column")
         kind = arrow_type(item.physicalType or "")
@@ -146,10 +148,18 @@ def _column(document: Document, place: Place, item: SchemaProperty) -> Column:
 
 
 def _custom(
-    document: Document, place: Place, item: SchemaObject | SchemaProperty, allowed: set[str]
+    document: Document,
+    place: Place,
+    item: SchemaObject | SchemaProperty,
+    allowed: Mapping[str, TypeAdapter[Any]],
 ) -> Mapping[str, Any]:
-    given = {entry.property or "": entry.value for entry in item.customProperties or ()}
-    document.known((*place, "customProperties"), given, allowed)
+    given: dict[str, Any] = {}
+    for index, entry in enumerate(item.customProperties or ()):
+        at = (*place, "customProperties", index)
+        one = {entry.property or "": entry.value}
+        document.known(at, one, allowed)
+        values.require(document, at, one, allowed)
+        given |= one
     return given
 
 
@@ -173,8 +183,12 @@ def _owner(contract: OpenDataContractStandard) -> str:
     return (team.name or "") if team is not None and not isinstance(team, list) else ""
 
 
-def _freshness(contract: OpenDataContractStandard, table: str) -> timedelta | None:
-    for promise in contract.slaProperties or ():
+def _freshness(
+    document: Document, contract: OpenDataContractStandard, table: str
+) -> timedelta | None:
+    for index, promise in enumerate(contract.slaProperties or ()):
         if promise.property in ("freshness", "latency") and promise.element in (None, table):
-            return float(promise.value or 0) * _UNITS[promise.unit or "h"]
+            given = {"value": promise.value, "unit": promise.unit}
+            values.require(document, ("slaProperties", index), given, values.PROMISE)
+            return float(given["value"]) * _UNITS[promise.unit or "h"]
     return None

@@ -7,7 +7,7 @@ checks, not rules.
 import json
 import math
 from collections.abc import Callable, Iterator
-from decimal import Decimal
+from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
 import pyarrow as pa
@@ -47,7 +47,7 @@ def split(table: Table, chunk: Chunk, first_row: int) -> Chunk:
 
 def as_json(row: pa.RecordBatch) -> bytes:
     """One row as JSON text, exact: numbers that JSON would round are strings."""
-    values = {name: _value(row.column(name)) for name in row.schema.names}
+    values = {name: _value(row.column(i)) for i, name in enumerate(row.schema.names)}
     return json.dumps(values, default=_exact, ensure_ascii=False).encode("utf-8", "surrogateescape")
 
 
@@ -56,7 +56,19 @@ def _value(column: pa.Array) -> Any:
         return _finite(column.to_pylist()[0])
     except (OverflowError, ValueError):
         # Arrow holds instants and days that Python's calendar does not reach.
-        return column.cast(pa.int64() if column.type.bit_width == 64 else pa.int32()).to_pylist()[0]
+        return _finite(column.cast(_counted(column.type)).to_pylist()[0])
+
+
+def _counted(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_temporal(kind):
+        return pa.int64() if kind.bit_width == 64 else pa.int32()
+    if pa.types.is_list(kind) or pa.types.is_large_list(kind):
+        return pa.list_(_counted(kind.value_type))
+    if pa.types.is_struct(kind):
+        return pa.struct([(field.name, _counted(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_counted(kind.key_type), _counted(kind.item_type))
+    return kind
 
 
 def _finite(value: Any) -> Any:
@@ -96,24 +108,29 @@ def _outside(column: Column, values: pa.Array) -> Finding:
         return
     found = pc.min_max(values).as_py()
     if low is not None and _is(found["min"], lambda v: v < low):
-        yield "below_minimum", f"is below {low:g}", pc.less(values, _as(low, values, math.ceil))
+        below = pc.less(*_comparable(values, low, ROUND_CEILING))
+        yield "below_minimum", f"is below {low:g}", below
     if high is not None and _is(found["max"], lambda v: v > high):
-        yield (
-            "above_maximum",
-            f"is above {high:g}",
-            pc.greater(values, _as(high, values, math.floor)),
-        )
+        above = pc.greater(*_comparable(values, high, ROUND_FLOOR))
+        yield "above_maximum", f"is above {high:g}", above
 
 
 def _is(value: Any, test: Callable[[Any], bool]) -> bool:
     return value is not None and test(value)
 
 
-def _as(bound: float, values: pa.Array, whole: Callable[[float], int]) -> pa.Scalar:
-    if pa.types.is_integer(values.type):
-        return pa.scalar(whole(bound))
-    floating = pa.types.is_floating(values.type)
-    return pa.scalar(float(bound)) if floating else pa.scalar(Decimal(str(bound)))
+def _comparable(values: pa.Array, bound: float, rounding: str) -> tuple[pa.Array, pa.Scalar]:
+    """``values`` and ``bound`` in one type that holds both, the bound rounded to their steps."""
+    kind = values.type
+    if pa.types.is_floating(kind):
+        return values, pa.scalar(bound, kind)
+    scale = kind.scale if pa.types.is_decimal(kind) else 0
+    with localcontext(prec=80):
+        step = Decimal(str(bound)).quantize(Decimal(1).scaleb(-scale), rounding)
+    if pa.types.is_integer(kind):
+        return values, pa.scalar(int(step))
+    wide = pa.decimal256(76, scale)
+    return values.cast(wide), pa.scalar(step, wide)
 
 
 def _not_an_instant(column: Column, values: pa.Array) -> Finding:

@@ -98,9 +98,14 @@ def sql_type(kind: pa.DataType) -> str:
 
 
 def unencoded(kind: pa.DataType) -> pa.DataType:
-    """``kind`` without what only concerns its layout: dictionaries, large and view variants."""
+    """``kind`` without what only concerns its layout: dictionaries, large and view variants.
+
+    Arrow keeps zoned timestamps as instants in UTC, so their zone is layout too.
+    """
     if pa.types.is_dictionary(kind):
         return unencoded(kind.value_type)
+    if pa.types.is_timestamp(kind) and kind.tz:
+        return pa.timestamp(kind.unit, UTC)
     if pa.types.is_large_string(kind) or pa.types.is_string_view(kind):
         return pa.string()
     if (

@@ -27,23 +27,26 @@ class FileFormat:
     max_field_bytes: int = 16 << 20
 
     def __post_init__(self) -> None:
-        object.__setattr__(self, "null_text", tuple(self.null_text))
+        nulls = self.null_text
+        object.__setattr__(self, "null_text", (nulls,) if isinstance(nulls, str) else tuple(nulls))
         signs = (self.delimiter, self.quote, "\r", "\n", "\0")
         if len(self.delimiter) != 1 or len(self.quote) != 1 or len(set(signs)) != len(signs):
-            raise ConfigError(
-                "delimiter and quote are no two different single characters",
-                'Write each as one character, such as delimiter: ";" and quote: \'"\'.',
-                actual=f"{self.delimiter!r} and {self.quote!r}",
-                reason="bad_format",
-            )
+            raise _impossible("delimiter and quote", "two different single characters")
+        if self.decimal not in (".", ","):
+            raise _impossible("decimal", 'either "." or ","')
         try:
             codecs.getincrementaldecoder(self.encoding)
         except LookupError as error:
-            raise ConfigError(
-                f"{self.encoding!r} is no encoding",
-                "Name one that Python knows, such as utf-8, latin-1, cp1252 or utf-16.",
-                reason="bad_format",
-            ) from error
+            raise _impossible("encoding", "a name Python knows, such as utf-8 or cp1252") from error
+
+
+def _impossible(option: str, wanted: str) -> ConfigError:
+    return ConfigError(
+        f"the format's {option} cannot be used",
+        "Correct it under format in the declaration.",
+        expected=wanted,
+        reason="bad_format",
+    )
 
 
 def read(path: Path, table: Table, form: FileFormat) -> Reading:

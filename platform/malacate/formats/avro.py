@@ -1,47 +1,120 @@
-"""Avro."""
+"""Avro: walked first, then decoded in groups of blocks, one group ahead of the rows asked for."""
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import datafusion
 import pyarrow as pa
 
-from malacate.batch import Chunk, Reading
-from malacate.contracts.drift import align
+from malacate.batch import Chunk, Evolution, Reading
+from malacate.contracts.drift import Alignment, align
 from malacate.contracts.table import Table
-from malacate.formats.avro_walk import walk
+from malacate.errors import UnreadableFile
+from malacate.formats.avro_codecs import BLOCK_LIMIT, Damaged, decompressed
+from malacate.formats.avro_decode import Decode, decoder
+from malacate.formats.avro_types import RECORDS, expanded, fields, values_of
+from malacate.formats.avro_walk import Blocks, walk
+from malacate.formats.fit import ROWS, as_delivered, fit, unique
+
+_GROUP = 8 << 20
+"""How many decompressed bytes are decoded together, where blocks are smaller than that."""
 
 
 def read(path: Path, table: Table) -> Reading:
+    """Open an Avro file as rows of ``table``.
+
+    Framing, schema and drift are checked here; damage inside a block raises ``UnreadableFile``
+    while reading.
+    """
     blocks = walk(path)
-    frame = datafusion.SessionContext().read_avro(str(path), file_extension="")
-    kinds = {f.name: f.type for f in frame.schema()}
-    alignment = align(table, kinds, path.name)
-
-    def chunks() -> Iterator[Chunk]:
-        for batch in frame.execute_stream():
-            rows = batch.to_pyarrow()
-            arrays = []
-            for column in table.columns:
-                source = alignment.sources[column.name]
-                arrays.append(
-                    pa.nulls(rows.num_rows, column.type)
-                    if source is None
-                    else rows.column(source).cast(column.type)
-                )
-            yield Chunk(pa.RecordBatch.from_arrays(arrays, names=table.schema.names))
-
-    return Reading(chunks(), list(alignment.evolutions), blocks.rows)
+    record = expanded(blocks.schema)
+    alignment = align(table, _kinds(record), path.name)
+    tolerated = [Evolution("ignored", "", warning) for warning in blocks.warnings]
+    chunks = _chunks(path, blocks, decoder(blocks.schema, record), table, alignment)
+    return Reading(chunks, [*alignment.evolutions, *tolerated], blocks.rows)
 
 
 def observed(path: Path) -> dict[str, pa.DataType | None]:
-    frame = datafusion.SessionContext().read_avro(str(path), file_extension="")
-    return {f.name: f.type for f in frame.schema()}
+    """Column names and types of an Avro file."""
+    return _kinds(expanded(walk(path).schema))
 
 
-def payload_types(writer: Any) -> Mapping[str, None] | None:
-    for field in writer["fields"]:
-        if field["name"] == "payload":
-            return {f["name"]: None for f in field["type"]["fields"]}
-    return None
+def payload_types(writer: Any) -> Mapping[str, pa.DataType | None] | None:
+    """Names and types of the fields of a change event's row; ``None`` if it is no change event."""
+    record = expanded(writer)
+    found = {field["name"]: field["type"] for field in record["fields"]}
+    payload = found.get("payload")
+    if isinstance(payload, list) and len(values_of(payload)) == 1:
+        (payload,) = values_of(payload)
+    if not isinstance(payload, dict) or payload["type"] not in RECORDS:
+        return None
+    return _kinds(payload)
+
+
+def _kinds(record: Mapping[str, Any]) -> dict[str, pa.DataType | None]:
+    unique([field["name"] for field in record["fields"]])
+    return {name: as_delivered(kind) for name, kind in fields(record).items()}
+
+
+def _chunks(
+    path: Path, blocks: Blocks, decode: Decode, table: Table, alignment: Alignment
+) -> Iterator[Chunk]:
+    done = 0
+    for rows in _ahead(path, blocks, decode):
+        yield from fit(table, alignment.sources, rows, done)
+        done += rows.num_rows
+    if done != blocks.rows:
+        raise _corrupt("row_count_mismatch", done, f"{done} rows of {blocks.rows}")
+
+
+def _ahead(path: Path, blocks: Blocks, decode: Decode) -> Iterator[pa.RecordBatch]:
+    """Decode on another thread while the rows before are written: both leave Python's lock."""
+    groups = _groups(path, blocks)
+    done = 0
+
+    def following() -> pa.RecordBatch | None:
+        group = next(groups, None)
+        return group and decode(*group)
+
+    with ThreadPoolExecutor(1, "avro") as pool:
+        coming: Future[pa.RecordBatch | None] = pool.submit(following)
+        while True:
+            try:
+                rows = coming.result()
+            except Damaged as error:
+                raise _corrupt("corrupt", done, str(error)) from error
+            if rows is None:
+                return
+            done += rows.num_rows
+            coming = pool.submit(following)
+            yield rows
+
+
+def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
+    """Decompressed blocks, together as many as make a good chunk."""
+    parts: list[bytes] = []
+    rows = size = 0
+    with path.open("rb") as file:
+        for offset, length, count in blocks.places:
+            if blocks.codec == "null" and length > BLOCK_LIMIT:
+                raise _corrupt("decompression_bomb", rows, f"a block of {length} bytes")
+            file.seek(offset)
+            part = decompressed(blocks.codec, file.read(length))
+            if parts and (rows + count > ROWS or size + len(part) > _GROUP):
+                yield b"".join(parts), rows
+                parts, rows, size = [], 0, 0
+            parts.append(part)
+            rows, size = rows + count, size + len(part)
+    if parts:
+        yield b"".join(parts), rows
+
+
+def _corrupt(reason: str, row: int, actual: str) -> UnreadableFile:
+    return UnreadableFile(
+        "the rows of an Avro file cannot be decoded",
+        "Ask for the file again; if it comes the same, its writer is at fault.",
+        position=f"after row {row}",
+        actual=actual[:500],
+        reason=reason,
+    )

@@ -13,8 +13,9 @@ from malacate.contracts.drift import Alignment, Evolution, align
 from malacate.contracts.table import Table
 from malacate.errors import SchemaDrift, UnreadableFile
 from malacate.formats.csv_cells import Bad, Cells
-from malacate.formats.csv_records import Plain, Record, Splitter, empty, texts
+from malacate.formats.csv_records import Plain, Record, Splitter
 from malacate.formats.csv_rows import Layout, Rows, bare, cells_of
+from malacate.formats.csv_text import empty, texts
 
 if TYPE_CHECKING:
     from malacate.formats import FileFormat

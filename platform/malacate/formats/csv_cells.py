@@ -13,12 +13,11 @@ from malacate.contracts.table import Column
 from malacate.errors import ConfigError
 
 _TRUE, _FALSE = ("true", "t", "1", "yes"), ("false", "f", "0", "no")
-_NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-_FLOAT = r"(?i)^[+-]?(nan|inf|infinity)$|" + _NUMBER
+_FLOAT = r"(?i)^[+-]?(nan|inf|infinity|(\d+\.?\d*|\.\d+)(e[+-]?\d+)?)$"
 _DATE = r"^\d{4}-\d\d-\d\d"
 _CLOCK = r"\d\d(:?\d\d(:?\d\d(\.\d{1,6})?)?)?"
 _ZONE = r" ?(Z|[+-]\d\d(:?\d\d)?)$"
-_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?")
+_TIME = re.compile(r"\d\d:\d\d(:\d\d(\.\d{1,6})?)?", re.ASCII)
 _FIRST, _LAST = datetime(1, 1, 1), datetime(9999, 12, 31, 23, 59, 59, 999999)
 
 Bad = dict[int, tuple[str, str]]
@@ -75,9 +74,12 @@ class Cells:
         if _has(text, "+"):
             text = pc.replace_substring_regex(text, r"^\+([\d.])", r"\1")
         if pa.types.is_integer(kind):
-            return _salvaged(text, lambda part: _no_hex(part).cast(kind), r"^-?\d+$")
+            digits = {8: 3, 16: 5, 32: 10, 64: 19}[kind.bit_width]
+            return _salvaged(
+                text, lambda part: _no_hex(part).cast(kind), rf"^-?0*\d{{1,{digits}}}$"
+            )
         if not pa.types.is_floating(kind):
-            return _salvaged(text, lambda part: part.cast(kind), _NUMBER)
+            return _salvaged(text, lambda part: part.cast(kind), _decimal_shape(kind))
         found = _salvaged(text, lambda part: _no_hex(part).cast(kind), _FLOAT)
         if not pc.any(pc.is_inf(found)).as_py():
             return found
@@ -116,7 +118,7 @@ class Cells:
         """Reason and detail of a cell that is no value; its text stays in the raw record only."""
         column, kind = self.column, self.column.type
         if _is_temporal(kind) and not pa.types.is_time(kind):
-            zoned = re.search(_ZONE, text) is not None
+            zoned = re.search(r"[ T]\d\d.*" + _ZONE, text) is not None
             if not pa.types.is_date(kind) and kind.tz and not zoned and self._is_local(text):
                 return "no_time_zone", f"{column.name} is an instant and has no offset from UTC"
             if not column.format and re.search(r"\d", text) and not re.match(_DATE, text):
@@ -149,6 +151,11 @@ def _no_hex(text: pa.Array) -> pa.Array:
     if _has(text, "x") or _has(text, "X"):
         raise pa.ArrowInvalid("hexadecimal")
     return text
+
+
+def _decimal_shape(kind: pa.DataType) -> str:
+    whole, scale = kind.precision - kind.scale, kind.scale
+    return rf"^[+-]?(0*\d{{0,{whole}}}(\.\d{{0,{scale}}}0*)?|[\d.]+[eE][+-]?\d+)$"
 
 
 def _booleans(text: pa.Array) -> pa.Array:

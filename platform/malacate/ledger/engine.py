@@ -1,9 +1,11 @@
 """Opening the ledger's database: what SQLite and Postgres do differently stands here."""
 
+import sqlite3
 from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
+import tenacity
 from sqlalchemy.dialects import postgresql, sqlite
 
 
@@ -39,4 +41,13 @@ def _prepare_sqlite(engine: sa.Engine, url: str) -> None:
         with engine.connect() as connection:
             connection.rollback()
             raw: Any = connection.connection.driver_connection
-            raw.execute("pragma journal_mode = wal")
+            _patiently(raw.execute, "pragma journal_mode = wal")
+
+
+_patiently = tenacity.Retrying(
+    retry=tenacity.retry_if_exception_type(sqlite3.OperationalError),
+    wait=tenacity.wait_random(0.01, 0.1),
+    stop=tenacity.stop_after_delay(60),
+    reraise=True,
+)
+"""Two workers that create a ledger at once: this statement does not heed ``busy_timeout``."""
