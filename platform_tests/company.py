@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import pytest
 
 from malacate.components.declared import raw_assets
 from malacate.ingest import Ingest, Route
@@ -267,3 +268,17 @@ def newer(path: Path, text: str) -> None:
     path.write_text(text)
     later = time.time_ns() + 1_000_000_000
     os.utime(path, ns=(later, later))
+
+
+@pytest.fixture
+def shop() -> Iterator[Company]:
+    """A shop that no other test has seen."""
+    with opened_shop() as company:
+        yield company
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster without a past."""
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import dagster as dg
+
 from malacate.components.declared import load_declared
 
 DEFS = Path(__file__).parent / "defs"

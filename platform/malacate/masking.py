@@ -6,7 +6,7 @@ contract, and returns the chunk with the same rows in the same order.
 
 from collections.abc import Callable
 
-from malacate.batch import Chunk
+from malacate.contracts.chunk import Chunk
 from malacate.contracts.table import Table
 
 Mask = Callable[[Table, Chunk], Chunk]

@@ -27,7 +27,7 @@ class Size:
     def orders(self, **more: Any) -> Orders:
         """Orders for a worker of this size."""
         return Orders(
-            **{"acts": 3, "routes": 5} if self.is_long else {"acts": 2, "routes": 3}, **more
+            **{"acts": 3, "routes": 3} if self.is_long else {"acts": 2, "routes": 2}, **more
         )
 
     def turns(self, point: str, hit: int) -> list[int]:
@@ -35,7 +35,7 @@ class Size:
         if self.is_long:
             return [0, 1, 2, 3, 4]
         if point in points.OF_FILES:
-            return [(0, 4, 3)[hit - 1]]
+            return [(0, 4, 0)[hit - 1]]
         return [(sorted(points.in_code() | {point}).index(point) + 2 * hit) % 5]
 
 
@@ -45,6 +45,7 @@ class Case:
 
     name: str
     run: Callable[[Path], Verdict]
+    aim: str = ""
 
 
 def recovered(root: Path, orders: Orders, injected: int) -> Verdict:
@@ -68,7 +69,7 @@ def kill(at: str, orders: Orders) -> Case:
         code = worker(root, replace(orders, crash=at)).wait()
         return recovered(root, orders, int(code == KILLED))
 
-    return Case(f"kill {at} turn {orders.turn}", run)
+    return Case(f"kill {at} turn {orders.turn}", run, at.partition(":")[0])
 
 
 def kill_matrix(size: Size, mutant: str = "") -> list[Case]:
@@ -183,7 +184,7 @@ def amnesia(what: str, at: str, orders: Orders) -> Case:
     return Case(f"{what} lost after {at} turn {orders.turn}", run)
 
 
-MOMENTS = ("claimed:4", "landed:4", "tx_rows:4", "committed/publish:4", "loaded:5")
+MOMENTS = ("claimed:4", "landed:4", "tx_rows:3", "committed/publish:4", "loaded:4")
 
 
 def amnesias(size: Size, mutant: str = "") -> list[Case]:

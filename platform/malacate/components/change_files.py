@@ -1,6 +1,5 @@
 """Change files of a replication service: a change log and the current state behind it."""
 
-from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -36,10 +35,7 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Two assets per table (changes and state), their checks, and a sensor."""
         raw = self.raw_assets(context.path)
-        bells = [
-            doorbell(f"{'__'.join(one.key.path)}__drops", one.route, one.key, self.interval_seconds)
-            for one in raw
-        ]
+        bells = [doorbell(one, self.interval_seconds) for one in raw]
         return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:

@@ -42,10 +42,7 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, its checks, and its sensor."""
         raw = self.raw_assets(context.path)
-        bells = [
-            doorbell(f"{'__'.join(one.key.path)}__drops", one.route, one.key, self.interval_seconds)
-            for one in raw
-        ]
+        bells = [doorbell(one, self.interval_seconds) for one in raw]
         return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:

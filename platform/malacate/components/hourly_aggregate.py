@@ -32,10 +32,8 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The readings, the hours, their checks, and a sensor."""
         raw = self.raw_assets(context.path)
-        (one,) = raw
-        name = f"{'__'.join(one.key.path)}__drops"
-        bell = doorbell(name, one.route, one.key, self.interval_seconds)
-        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=[bell]))
+        bells = [doorbell(one, self.interval_seconds) for one in raw]
+        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""

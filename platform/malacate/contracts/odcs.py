@@ -190,5 +190,5 @@ def _freshness(
         if promise.property in ("freshness", "latency") and promise.element in (None, table):
             given = {"value": promise.value, "unit": promise.unit}
             values.require(document, ("slaProperties", index), given, values.PROMISE)
-            return float(given["value"]) * _UNITS[promise.unit or "h"]
+            return float(str(promise.value)) * _UNITS[promise.unit or "h"]
     return None

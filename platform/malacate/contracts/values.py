@@ -10,7 +10,6 @@ from pydantic import AfterValidator, Field, Strict, TypeAdapter
 
 from malacate.contracts.document import Document, Place
 
-
 ADVICE = {
     "extraColumns": "Use 'reject' or 'ignore'.",
     "quarantineLimit": "Use a share of the rows, a number from 0 to 1.",
@@ -31,30 +30,32 @@ def _expression(pattern: str) -> str:
     return pattern
 
 
+def _of(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
 _Number = Annotated[int, Strict()] | Annotated[float, Strict()]
 _Count = Annotated[int, Strict(), Field(ge=0)]
 
 TABLE: Mapping[str, TypeAdapter[Any]] = {
-    "extraColumns": TypeAdapter(Literal["reject", "ignore"]),
-    "quarantineLimit": TypeAdapter(Annotated[float, Field(ge=0, le=1)]),
+    "extraColumns": _of(Literal["reject", "ignore"]),
+    "quarantineLimit": _of(Annotated[float, Field(ge=0, le=1)]),
 }
 COLUMN: Mapping[str, TypeAdapter[Any]] = {
-    "unit": TypeAdapter(str),
-    "aliases": TypeAdapter(list[str]),
-    "since": TypeAdapter(str | _Number),
-    "format": TypeAdapter(str),
+    "unit": _of(str),
+    "aliases": _of(list[str]),
+    "since": _of(str | _Number),
+    "format": _of(str),
 }
 OPTIONS: Mapping[str, TypeAdapter[Any]] = {
-    "minimum": TypeAdapter(_Number),
-    "maximum": TypeAdapter(_Number),
-    "pattern": TypeAdapter(Annotated[str, AfterValidator(_expression)]),
-    "maxLength": TypeAdapter(_Count),
+    "minimum": _of(_Number),
+    "maximum": _of(_Number),
+    "pattern": _of(Annotated[str, AfterValidator(_expression)]),
+    "maxLength": _of(_Count),
 }
 PROMISE: Mapping[str, TypeAdapter[Any]] = {
-    "value": TypeAdapter(Annotated[float, Field(gt=0)]),
-    "unit": TypeAdapter(
-        Literal["m", "min", "minute", "h", "hour", "hours", "d", "day", "days"] | None
-    ),
+    "value": _of(Annotated[float, Field(gt=0)]),
+    "unit": _of(Literal["m", "min", "minute", "h", "hour", "hours", "d", "day", "days"] | None),
 }
 
 

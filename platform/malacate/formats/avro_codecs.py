@@ -42,7 +42,7 @@ def decompressed(codec: str, data: bytes) -> bytes:
     if codec == "null":
         return _bounded(data, len(data))
     try:
-        plain = _snappy(data) if codec == "snappy" else _streamed(_OPEN[codec], data)
+        plain = _snappy(data) if codec == "snappy" else _streamed(codec, data)
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError) as error:
         raise Damaged(str(error)) from error
     return _bounded(plain, len(data))
@@ -56,18 +56,19 @@ _OPEN: dict[str, Callable[[], _Decompressor]] = {
 }
 
 
-def _streamed(start: Callable[[], _Decompressor], data: bytes) -> bytes:
+def _streamed(codec: str, data: bytes) -> bytes:
     parts: list[bytes] = []
     size = 0
     while data:
-        stream = start()
+        stream = _OPEN[codec]()
         parts.append(stream.decompress(data, BLOCK_LIMIT + 1 - size))
         size += len(parts[-1])
         if size > BLOCK_LIMIT:
             raise _bomb(f"more than {size} bytes from {len(data)}")
         if not stream.eof:
             raise Damaged("the compressed data ends early")
-        data = stream.unused_data
+        # Some writers leave bytes of a zlib checksum behind the deflated data.
+        data = b"" if codec == "deflate" else stream.unused_data
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 

@@ -40,6 +40,13 @@ class RawAsset:
         return dg.AssetKey(list(self.route.table.name.key))
 
     @property
+    def keys(self) -> list[dg.AssetKey]:
+        """Its table, and the one derived from it: they are made by one step."""
+        derives = self.route.derives
+        derived = [dg.AssetKey(list(derives.target.name.key))] if derives is not None else []
+        return [self.key, *derived]
+
+    @property
     def origin(self) -> dg.AssetKey:
         """The table at the source, as an external asset."""
         name = self.delivers or self.route.table.name.table

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from malacate.batch import Found
-from malacate.ingest import Route
 from malacate.ledger.tables import BATCH
+from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.resources import Platform
 from malacate.sources.protocol import Known
 
@@ -36,12 +36,13 @@ def decide(waiting: Sequence[Found], tries: int) -> Ring:
     return Ring(f"{digest.hexdigest()[:32]}-{tries}", f"{len(waiting)} waiting")
 
 
-def doorbell(name: str, route: Route, key: dg.AssetKey, seconds: int) -> dg.SensorDefinition:
-    """A sensor over one route's drops."""
+def doorbell(raw: RawAsset, seconds: int) -> dg.SensorDefinition:
+    """A sensor over one route's drops, looking every ``seconds``."""
+    route = raw.route
 
     @dg.sensor(
-        name=name,
-        target=dg.AssetSelection.assets(key),
+        name=f"{'__'.join(raw.key.path)}__drops",
+        target=dg.AssetSelection.assets(*raw.keys),
         minimum_interval_seconds=seconds,
         default_status=dg.DefaultSensorStatus.RUNNING,
         description=f"Looks for new drops of {route.table.name} and asks for one run.",
