@@ -17,7 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from malacate.components.declared import raw_assets
+from malacate.components.declared import load_declared, raw_assets
 from malacate.ingest import Ingest, Route
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.target import chosen
@@ -165,7 +165,7 @@ class Company:
 
     @cached_property
     def definitions(self) -> dg.Definitions:
-        return dg.load_from_defs_folder(path_within_project=self.package)
+        return load_declared(self.declarations)
 
     @property
     def platform(self) -> Platform:

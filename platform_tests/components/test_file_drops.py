@@ -2,7 +2,6 @@
 
 import dagster as dg
 import pytest
-
 from platform_tests.company import Company, newer, run_to_end, sale, sales
 
 SALE = "raw/shop/sale"

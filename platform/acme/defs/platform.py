@@ -18,5 +18,13 @@ def resources() -> dg.Definitions:
             "warehouse": WarehouseIOManager(platform=platform),
             "lake": LakeIOManager(platform=platform),
         },
+        sensors=[
+            dg.AutomationConditionSensorDefinition(
+                "follow_what_changed",
+                target=dg.AssetSelection.all(),
+                default_status=dg.DefaultSensorStatus.RUNNING,
+                description="Silver and gold follow raw; tables of databases follow their cron.",
+            )
+        ],
         executor=dg.in_process_executor,
     )

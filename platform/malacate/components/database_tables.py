@@ -37,6 +37,7 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
     source: str
     url: str
     tables: list[TableOf]
+    cron: str = ""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, with its checks."""
@@ -58,7 +59,8 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
             _require(table, cursor)
         source = DatabaseTable(table, self.url, cursor, resolve=resolve)
         mode = WriteMode.UPSERT if cursor else WriteMode.SNAPSHOT
-        return RawAsset(Route(table, source, mode), frozenset({"postgres", "duckdb"}))
+        kinds = frozenset({"postgres", "duckdb"})
+        return RawAsset(Route(table, source, mode), kinds, cron=self.cron)
 
 
 def _require(table: Table, cursor: Cursor) -> None:

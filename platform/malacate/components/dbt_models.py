@@ -35,6 +35,12 @@ class Translator(DagsterDbtTranslator):
             return dg.AssetKey(list(name.key))
         return dg.AssetKey([dbt_resource_props["fqn"][1], dbt_resource_props["name"]])
 
+    def get_automation_condition(
+        self, dbt_resource_props: Mapping[str, Any]
+    ) -> dg.AutomationCondition[Any] | None:
+        """A model follows what it is made of."""
+        return dg.AutomationCondition.eager()
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """Its layer."""
         return str(dbt_resource_props["fqn"][1])

@@ -59,13 +59,21 @@ def raw_assets(defs_folder: Path) -> list[RawAsset]:
     found: dict[dg.AssetKey, str] = {}
     assets: list[RawAsset] = []
     for document, component in components(defs_folder):
-        for asset in component.raw_assets(document.path.parent):
+        for asset in _made(document, component):
             first = found.setdefault(asset.key, str(document.path))
             if asset.key in {one.key for one in assets}:
                 what = f"{asset.key.to_user_string()} is declared twice, first in {first}"
                 raise document.error((), what, "Give one of the two another name.", "two_sources")
             assets.append(asset)
     return assets
+
+
+def _made(document: Document, component: Declaration) -> list[RawAsset]:
+    try:
+        return component.raw_assets(document.path.parent)
+    except ConfigError as error:
+        error.object = error.object or f"{document.path}:{document.line(('attributes',))}"
+        raise
 
 
 def components(defs_folder: Path) -> Iterator[tuple[Document, Declaration]]:

@@ -1,13 +1,12 @@
 """Sensor readings and their hours: readings as they came, hours recomputed when one is late."""
 
 from pathlib import Path
-from typing import Any
 
 import dagster as dg
 
 from malacate.batch import WriteMode
 from malacate.components.declared import promised
-from malacate.formats import FileFormat
+from malacate.components.file_drops import FormatOf
 from malacate.ingest import Route
 from malacate.lake.folder import Folder
 from malacate.orchestration.environment import resolve
@@ -25,7 +24,7 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
     readings: str
     hours: str
     files: list[str]
-    format: dict[str, Any]
+    format: FormatOf
     expected_per_hour: int
     interval_seconds: int = 60
 
@@ -38,7 +37,7 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
         tables = promised(folder, self.source, [self.readings, self.hours])
-        readings, form = tables[self.readings], FileFormat(**self.format)
+        readings, form = tables[self.readings], self.format.form()
         drops = FileDrops(readings, Folder(self.folder, tuple(self.files), resolve), form)
         hours = HourlyStats(tables[self.hours], self.expected_per_hour)
         route = Route(readings, drops, WriteMode.APPEND, derives=hours)

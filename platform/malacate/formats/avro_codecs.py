@@ -19,6 +19,8 @@ RATIO_LIMIT = 200
 
 RATIO_FROM = 10 << 20
 
+_USUAL_RATIO = 12
+
 
 class Damaged(Exception):
     """A block that its codec refuses."""
@@ -42,7 +44,7 @@ def decompressed(codec: str, data: bytes) -> bytes:
     if codec == "null":
         return _bounded(data, len(data))
     try:
-        plain = _snappy(data) if codec == "snappy" else _streamed(codec, data)
+        plain = _OF.get(codec, lambda data: _streamed(codec, data))(data)
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError) as error:
         raise Damaged(str(error)) from error
     return _bounded(plain, len(data))
@@ -72,6 +74,15 @@ def _streamed(codec: str, data: bytes) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
+def _deflated(data: bytes) -> bytes:
+    """Into a buffer that most blocks fit; what does not is unpacked again under the limit."""
+    room = memoryview(bytearray(_USUAL_RATIO * len(data)))
+    try:
+        return bytes(room[: cramjam.deflate.decompress_into(data, room)])
+    except cramjam.DecompressionError:
+        return _streamed("deflate", data)
+
+
 def _snappy(data: bytes) -> bytes:
     size = shift = 0
     for byte in data[:5]:
@@ -88,6 +99,9 @@ def _snappy(data: bytes) -> bytes:
     if zlib.crc32(plain) != int.from_bytes(data[-4:], "big"):
         raise Damaged("the checksum is not that of the data")
     return plain
+
+
+_OF: dict[str, Callable[[bytes], bytes]] = {"deflate": _deflated, "snappy": _snappy}
 
 
 def _bounded(plain: bytes, size: int) -> bytes:

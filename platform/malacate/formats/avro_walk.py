@@ -5,7 +5,7 @@ That cut is found where the file is copied, by the size and checksum that its st
 """
 
 import json
-import mmap
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +17,11 @@ CODECS = ("null", "deflate", "snappy", "zstandard", "bzip2", "xz")
 _MAGIC = b"Obj\x01"
 _SYNC = 16
 _MOST_HEADERS = 10_000
+_MOST_ROWS = 1 << 31
+_HEADER_ROOM = (1 << 16, 64 << 20)
+_NUMBERS = 20
+"""The most bytes that the two numbers before a block take."""
+
 _ADVICE = "Ask for the file again; if it comes the same, its writer is at fault."
 
 
@@ -41,11 +46,16 @@ def walk(path: Path) -> Blocks:
 
     Raises ``UnreadableFile`` for a file that is not whole.
     """
-    with path.open("rb") as file:
-        if not path.stat().st_size:
+    with path.open("rb", buffering=0) as file:
+        length = os.fstat(file.fileno()).st_size
+        if not length:
             raise unreadable("an Avro file has no bytes", "empty_object", 0)
-        with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            return _walk(data)
+        meta, sync, at = _start(file.fileno(), length)
+        codec, schema = _meaning(meta, at)
+        places, end = _places(file.fileno(), length, at, sync)
+    rows = sum(count for _, _, count in places)
+    warnings = ("one newline byte follows the last block",) if end < length else ()
+    return Blocks(rows, codec, schema, places, warnings)
 
 
 def unreadable(what: str, reason: str, position: int, actual: str = "") -> UnreadableFile:
@@ -53,23 +63,26 @@ def unreadable(what: str, reason: str, position: int, actual: str = "") -> Unrea
     return UnreadableFile(what, _ADVICE, position=f"byte {position}", actual=actual, reason=reason)
 
 
-def _walk(data: mmap.mmap) -> Blocks:
-    magic = data[:4]
-    if magic != _MAGIC[: len(magic)]:
-        actual = repr(magic)
-        raise unreadable("a file does not begin as Avro files do", "bad_magic", 0, actual)
-    meta, at = _header(data)
-    sync, at = data[at : at + _SYNC], at + _SYNC
-    if len(sync) < _SYNC:
-        raise unreadable("an Avro file ends inside its header", "truncated", len(data))
-    codec, schema = _meaning(meta, at)
-    places, end = _places(data, at, sync)
-    rows = sum(count for _, _, count in places)
-    warnings = ("one newline byte follows the last block",) if end < len(data) else ()
-    return Blocks(rows, codec, schema, places, warnings)
+def _start(fd: int, length: int) -> tuple[dict[str, bytes], bytes, int]:
+    """The header's entries, the marker that ends each block, and where the first block is."""
+    for room in _HEADER_ROOM:
+        data = os.pread(fd, room, 0)
+        if data[:4] != _MAGIC[: len(data)]:
+            actual = repr(data[:4])
+            raise unreadable("a file does not begin as Avro files do", "bad_magic", 0, actual)
+        try:
+            meta, at = _header(data)
+            if at + _SYNC <= len(data):
+                return meta, data[at : at + _SYNC], at + _SYNC
+        except UnreadableFile as error:
+            if error.reason != "truncated":
+                raise
+        if len(data) == length:
+            raise unreadable("an Avro file ends inside its header", "truncated", length)
+    raise unreadable("an Avro header is damaged", "bad_header", 4, f"more than {room} bytes")
 
 
-def _header(data: mmap.mmap) -> tuple[dict[str, bytes], int]:
+def _header(data: bytes) -> tuple[dict[str, bytes], int]:
     meta: dict[str, bytes] = {}
     at = len(_MAGIC)
     while True:
@@ -86,7 +99,7 @@ def _header(data: mmap.mmap) -> tuple[dict[str, bytes], int]:
             meta[key.decode("utf-8", "replace")] = value
 
 
-def _bytes(data: mmap.mmap, at: int) -> tuple[bytes, int]:
+def _bytes(data: bytes, at: int) -> tuple[bytes, int]:
     size, at = _long(data, at)
     if size < 0:
         raise unreadable("an Avro header is damaged", "bad_header", at, f"a size of {size}")
@@ -107,24 +120,26 @@ def _meaning(meta: Mapping[str, bytes], at: int) -> tuple[str, Any]:
     return codec, schema
 
 
-def _places(data: mmap.mmap, at: int, sync: bytes) -> tuple[list[tuple[int, int, int]], int]:
+def _places(fd: int, length: int, at: int, sync: bytes) -> tuple[list[tuple[int, int, int]], int]:
     places: list[tuple[int, int, int]] = []
-    length = len(data)
     while at < length:
-        if length - at == 1 and data[at] == 0x0A:
+        head = os.pread(fd, _NUMBERS, at)
+        if head == b"\n":
             break
-        start = at
-        count, at = _long(data, at)
-        size, at = _long(data, at)
-        end = at + size
-        if count < 0 or size < 0:
-            _refuse(bool(places), length, start, f"{count} rows in {size} bytes")
+        try:
+            count, used = _long(head, 0)
+            size, used = _long(head, used)
+        except UnreadableFile as error:
+            raise unreadable(error.what, error.reason, at, repr(head)) from None
+        if count < 0 or size < 0 or count > _MOST_ROWS:
+            _refuse(bool(places), length, at, f"{count} rows in {size} bytes")
+        start, end = at + used, at + used + size
         if end + _SYNC > length:
             raise unreadable("an Avro file ends inside a block", "truncated", length)
-        if data[end : end + _SYNC] != sync:
+        if os.pread(fd, _SYNC, end) != sync:
             what = "a block of an Avro file does not end with its marker"
             raise unreadable(what, "bad_sync", end)
-        places.append((at, size, count))
+        places.append((start, size, count))
         at = end + _SYNC
     return places, at
 
@@ -136,7 +151,7 @@ def _refuse(after_blocks: bool, length: int, start: int, actual: str) -> None:
     raise unreadable("a block of an Avro file cannot be so", "corrupt", start, actual)
 
 
-def _long(data: mmap.mmap, at: int) -> tuple[int, int]:
+def _long(data: bytes, at: int) -> tuple[int, int]:
     value = shift = 0
     while True:
         try:

@@ -8,6 +8,11 @@ import sqlalchemy as sa
 import tenacity
 from sqlalchemy.dialects import postgresql, sqlite
 
+from malacate.ledger.tables import METADATA
+
+_CREATING = 7_230_116
+"""Any number, as long as every version of this library locks the same one."""
+
 
 def insert(connection: sa.Connection) -> Any:
     """The dialect's INSERT that knows ON CONFLICT."""
@@ -20,6 +25,14 @@ def open_engine(url: str) -> sa.Engine:
     if engine.dialect.name == "sqlite":
         _prepare_sqlite(engine, url)
     return engine
+
+
+def create_tables(engine: sa.Engine) -> None:
+    """Create what is missing; of many workers that start at once, one does it."""
+    with engine.begin() as connection:
+        if connection.dialect.name == "postgresql":
+            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATING)))
+        METADATA.create_all(connection)
 
 
 def _prepare_sqlite(engine: sa.Engine, url: str) -> None:

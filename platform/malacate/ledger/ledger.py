@@ -10,13 +10,16 @@ import sqlalchemy as sa
 
 from malacate import crash
 from malacate.errors import Fenced
-from malacate.ledger.engine import insert, open_engine
+from malacate.ledger.engine import create_tables, insert, open_engine
 from malacate.ledger.owner import is_dead, this_process
-from malacate.ledger.tables import ATTEMPT, BATCH, METADATA
+from malacate.ledger.tables import ATTEMPT, BATCH
 from malacate.ledger.work import Claim, Found
 
 ENDED = ("loaded", "quarantined", "superseded", "vanished")
 """States that no worker takes up again by itself."""
+
+_UNTOLD = {"ended": None, "is_reported": False}
+"""It has not ended after all: what it comes to now has to be told, whatever was told before."""
 
 _FOUND = ("source", "kind", "object", "version", "ordinal", "size", "lo", "hi")
 
@@ -53,7 +56,7 @@ class Ledger:
         self._max_crashes = max_crashes
         self._clock = clock
         self._owner = this_process()
-        METADATA.create_all(self._engine)
+        create_tables(self._engine)
 
     @contextlib.contextmanager
     def _transaction(self) -> Iterator[sa.Connection]:
@@ -258,7 +261,7 @@ class Ledger:
 
     def forget(self, batch_ids: Sequence[str]) -> None:
         """These are not loaded after all: their rows are lost everywhere, so they wait again."""
-        values = {"state": "seen", "crashes": 0, "next_try": 0.0, "ended": None}
+        values = {"state": "seen", "crashes": 0, "next_try": 0.0, **_UNTOLD}
         with self._transaction() as connection:
             update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids))
             connection.execute(update.values(**values))
@@ -266,6 +269,7 @@ class Ledger:
     def release(self, batch_ids: Sequence[str]) -> int:
         """Let quarantined, waiting or vanished batches be claimed again, at once."""
         values = {"state": "seen", "crashes": 0, "attempts": 0, "next_try": 0.0, "reason": None}
+        values |= _UNTOLD
         free = BATCH.c.state.in_(("quarantined", "vanished", "seen"))
         with self._transaction() as connection:
             update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids), free).values(**values)

@@ -97,6 +97,7 @@ def lineage_asset(layer: str, upstream: Sequence[dg.AssetKey], pool: str) -> dg.
         io_manager_key="warehouse",
         check_specs=[check],
         pool=pool,
+        automation_condition=dg.AutomationCondition.eager(),
         description=f"Each column of {layer} with the source columns it is made of.",
     )
     def column_lineage(

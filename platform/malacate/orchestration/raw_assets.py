@@ -25,13 +25,15 @@ POOL = "warehouse"
 class RawAsset:
     """How one route is shown: its kinds, and whether its deliveries repeat keys.
 
-    ``delivers`` is the source table's name where the raw table has another one.
+    ``delivers`` is the source table's name where the raw table has another one. ``cron`` says
+    when it is due, where no doorbell says so.
     """
 
     route: Route
     kinds: frozenset[str]
     repeats: bool = False
     delivers: str = ""
+    cron: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
 
     @property
@@ -112,6 +114,7 @@ def _spec(
         tags={"layer": "raw", **raw.tags},
         code_version=table.version or None,
         freshness_policy=_freshness(table),
+        automation_condition=dg.AutomationCondition.on_cron(raw.cron) if raw.cron else None,
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": str(table.name),
