@@ -298,3 +298,16 @@ def test_the_graph_has_every_declaration_that_the_commands_have(shop: Company) -
     graph = load_declared(shop.declarations).resolve_asset_graph()
     assert len(declared) == 6
     assert declared <= graph.get_all_asset_keys()
+
+
+def test_a_folder_of_declarations_may_say_what_holds_for_all_below_it(shop: Company) -> None:
+    text = """
+    type: dagster.DefsFolderComponent
+    post_processing:
+      assets:
+        - {target: "key:raw/shop/sale", attributes: {tags: {tier: "1"}}}
+    """
+    shop.write("defs/defs.yaml", text)
+    graph = load_declared(shop.declarations).resolve_asset_graph()
+    assert graph.get(dg.AssetKey(["raw", "shop", "sale"])).tags["tier"] == "1"
+    assert dg.AssetKey(["silver", "sale"]) in graph.get_all_asset_keys()

@@ -170,7 +170,7 @@ class LedgerAndModel(RuleBasedStateMachine):
 
 TestLedgerAndModel = LedgerAndModel.TestCase
 TestLedgerAndModel.settings = settings(
-    max_examples=120,
+    max_examples=60,
     stateful_step_count=30,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much],

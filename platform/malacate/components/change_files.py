@@ -1,5 +1,6 @@
 """Change files of a replication service: a change log and the current state behind it."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import dagster as dg
@@ -62,10 +63,9 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
 
 
 def changes_of(table: Table) -> Table:
-    """The log of changes of ``table``: its columns, none required, as a delete carries few."""
-    return table.optional(keep=table.key).having(
-        *CHANGE_COLUMNS, name=f"{table.name.table}_changes"
-    )
+    """The log of changes of ``table``: a key comes often, and a delete carries little but it."""
+    log = table.optional(keep=table.key).having(*CHANGE_COLUMNS, name=f"{table.name.table}_changes")
+    return replace(log, key=())
 
 
 def state_of(table: Table) -> Table:

@@ -88,21 +88,14 @@ def components(defs_folder: Path) -> Iterator[tuple[Document, Declaration]]:
 def load_declared(defs_folder: Path) -> dg.Definitions:
     """Everything below ``defs_folder``; raise ``ConfigError`` for the first mistake in YAML.
 
-    Loaded child by child: loading the folder as one would import every installed library that
-    registers components, the clouds' clients among them.
+    Loaded from the folder, not from the root that Dagster puts above it: that one imports every
+    installed library that registers components, the clouds' clients among them.
     """
     raw_assets(defs_folder)
-    tree = dg.ComponentTree.for_project(defs_folder)
-    children = sorted(
-        path
-        for path in defs_folder.iterdir()
-        if path.suffix == ".py" or (path.is_dir() and any(path.glob("*.*")))
-    )
     with warnings.catch_warnings():
         # Dagster warns of beta features that it uses itself, once for every component.
         warnings.simplefilter("ignore", dg.BetaWarning)
-        loaded = [tree.build_defs_at_path(p) for p in children if p.name != "__init__.py"]
-        return dg.Definitions.merge(*loaded)
+        return dg.ComponentTree.for_project(defs_folder).build_defs_at_path(defs_folder)
 
 
 def _component(document: Document) -> Declaration | None:

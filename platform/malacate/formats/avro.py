@@ -17,7 +17,6 @@ from malacate.formats.avro_types import RECORDS, expanded, fields, values_of
 from malacate.formats.avro_walk import Blocks, walk
 from malacate.formats.fit import ROWS, as_delivered, fit, unique
 
-_GROUP_ROWS = 16_384
 _GROUP = 8 << 20
 """How many decompressed bytes are decoded together, where blocks are smaller than that."""
 
@@ -102,7 +101,7 @@ def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
                 raise _corrupt("decompression_bomb", rows, f"a block of {length} bytes")
             file.seek(offset)
             part = decompressed(blocks.codec, file.read(length))
-            if parts and (rows + count > _GROUP_ROWS or size + len(part) > _GROUP):
+            if parts and (rows + count > ROWS or size + len(part) > _GROUP):
                 yield b"".join(parts), rows
                 parts, rows, size = [], 0, 0
             parts.append(part)

@@ -80,7 +80,16 @@ def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
     if pa.types.is_decimal(kind):
         # A writer may put more digits into a decimal than its schema allows.
         values.validate(full=True)
+    if pa.types.is_time(kind):
+        _check_time(values)
     return values
+
+
+def _check_time(values: pa.Array) -> None:
+    ends = pc.min_max(values.view(f"int{values.type.bit_width}")).as_py()
+    day = 86_400 * {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}[values.type.unit]
+    if ends["min"] is not None and not 0 <= ends["min"] <= ends["max"] < day:
+        raise pa.ArrowInvalid("not a time of day")
 
 
 def as_delivered(kind: pa.DataType) -> pa.DataType:

@@ -3,6 +3,7 @@
 Names are data here: they are listed and hashed, and never become a path that is written to.
 """
 
+import errno
 import os
 import stat
 from collections.abc import Callable, Iterator
@@ -16,7 +17,7 @@ from urllib.parse import quote_from_bytes, unquote_to_bytes
 from malacate.errors import SourceUnreachable, Superseded
 
 IGNORED = ("_SUCCESS", "*.crc", "*.tmp", ".*", "*.part", "*~", "_temporary*", "*.filepart")
-"""Names that producers use for work in progress and for markers."""
+"""Names of files and folders that producers use for work in progress and for markers."""
 
 _PLAIN = bytes(set(range(32, 127)) - {ord("%")}).decode()
 
@@ -87,8 +88,7 @@ class Folder:
                     yield self._entry(item, name), name
 
     def _entry(self, item: "os.DirEntry[bytes]", name: str) -> Entry | None:
-        last = name.rsplit("/", 1)[-1]
-        if any(fnmatchcase(last, pattern) for pattern in IGNORED):
+        if any(fnmatchcase(part, marker) for part in name.split("/") for marker in IGNORED):
             return None
         if not any(fnmatchcase(name, pattern) for pattern in self._patterns):
             return None
@@ -104,13 +104,24 @@ class Folder:
     def open(self, name: str, version: str) -> Iterator[BinaryIO]:
         """Read exactly ``version``; raise ``Superseded`` if the file is, or becomes, another one.
 
-        ``FileNotFoundError`` means that it is gone.
+        ``FileNotFoundError`` means that it is gone, ``SourceUnreachable`` that it is kept closed.
         """
-        path = os.path.join(os.fsencode(self.root), unquote_to_bytes(name))  # noqa: PTH118
-        with open(path, "rb", buffering=0, opener=_without_links) as file:
+        with self._open(name) as file:
             require(file, name, version)
             yield file
             require(file, name, version)
+
+    def _open(self, name: str) -> BinaryIO:
+        raw, root = unquote_to_bytes(name), self.root
+        path = os.path.join(os.fsencode(root), raw)  # noqa: PTH118
+        try:
+            if {b"", b".."} & set(raw.split(b"/")):
+                raise PermissionError(errno.EPERM, "it is not below the folder")
+            return open(path, "rb", buffering=0, opener=_without_links)
+        except FileNotFoundError:
+            raise
+        except OSError as error:
+            raise _unreadable(root, name, error) from error
 
 
 def _without_links(path: str, flags: int) -> int:
@@ -149,6 +160,16 @@ def _unreachable(root: Path, error: OSError) -> SourceUnreachable:
         "a drop folder cannot be listed",
         "Create it, or give this user read access to it.",
         object=str(root),
+        actual=error.strerror or str(error),
+        reason="unreachable",
+    )
+
+
+def _unreadable(root: Path, name: str, error: OSError) -> SourceUnreachable:
+    return SourceUnreachable(
+        "a file of a drop folder cannot be opened",
+        "Give this user read access to it; a link is never followed.",
+        object=f"{root}/{name}",
         actual=error.strerror or str(error),
         reason="unreachable",
     )

@@ -1,0 +1,256 @@
+import os
+from pathlib import Path
+
+import pytest
+
+from malacate.errors import SourceUnreachable, Superseded
+from malacate.lake.folder import Folder
+
+ODD = [
+    b"plain.csv",
+    b"with space.csv",
+    b"new\nline.csv",
+    b"tab\t.csv",
+    b"quote\"and'quote.csv",
+    b"%2F.csv",
+    b"%252F.csv",
+    "rock 🪨.csv".encode(),
+    "\u00e9.csv".encode(),
+    "e\u0301.csv".encode(),
+    "\u202etxt.csv".encode(),
+    "\u00a0.csv".encode(),
+    b"latin-\xe9.csv",
+    b"\xff\xfe.csv",
+    b"back\\slash.csv",
+    b"C:\\x.csv",
+    b"case.csv",
+    b"CASE.csv",
+    b"Case.csv",
+    b"a" * 251 + b".csv",
+    b"-rf.csv",
+    b"$(reboot).csv",
+    b"x..csv",
+    b"new%0Aline.csv",
+]
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    folder = tmp_path / "drops"
+    folder.mkdir()
+    return folder
+
+
+def put(root: Path, name: bytes, text: bytes = b"x") -> None:
+    path = os.path.join(os.fsencode(root), name)  # noqa: PTH118
+    os.makedirs(os.path.dirname(path), exist_ok=True)  # noqa: PTH103, PTH120
+    with open(path, "wb") as file:  # noqa: PTH123
+        file.write(text)
+
+
+def names(folder: Folder) -> list[str]:
+    return [entry.name for entry in folder.list()]
+
+
+def test_odd_names_are_listed_and_open_each_to_its_own_bytes(root: Path) -> None:
+    for name in ODD:
+        put(root, name, name)
+    entries = list(Folder(root).list())
+    assert len({entry.name for entry in entries}) == len(ODD)
+    read = []
+    for entry in entries:
+        with Folder(root).open(entry.name, entry.version) as file:
+            read.append(file.read())
+    assert sorted(read) == sorted(ODD)
+
+
+def test_listed_names_are_text_that_can_be_stored_and_printed(root: Path) -> None:
+    for name in ODD:
+        put(root, name)
+    for name in names(Folder(root)):
+        assert name.encode("utf-8")
+        assert name.isprintable()
+
+
+def test_names_in_folders_are_relative_and_deep_ones_are_found(root: Path) -> None:
+    put(root, b"2026/11/03/rock.csv")
+    put(root, b"/".join([b"d" * 200] * 5) + b"/" + b"f" * 20)
+    assert sorted(map(len, names(Folder(root)))) == [19, 1025]
+    assert names(Folder(root, ("2026/*.csv",))) == ["2026/11/03/rock.csv"]
+
+
+MARKERS = [
+    b"_SUCCESS",
+    b"rock.csv.crc",
+    b".rock.csv.crc",
+    b"rock.csv.tmp",
+    b"rock.csv.part",
+    b"rock.csv~",
+    b"rock.csv.filepart",
+    b".hidden",
+    b"..x",
+    b"_temporary/0/rock.csv",
+    b"day/_temporary/0/_attempt/rock.csv",
+    b".sync/rock.csv",
+]
+
+
+@pytest.mark.parametrize("marker", MARKERS)
+def test_markers_and_work_in_progress_are_ignored_and_told(root: Path, marker: bytes) -> None:
+    put(root, marker)
+    put(root, b"rock.csv")
+    assert names(Folder(root)) == ["rock.csv"]
+    assert list(Folder(root).ignored()) == [marker.decode()]
+
+
+def test_names_that_only_resemble_markers_are_listed(root: Path) -> None:
+    for name in (b"_SUCCESS.csv", b"tmp", b"crc.csv", b"x_SUCCESS"):
+        put(root, name)
+    assert len(names(Folder(root))) == 4
+
+
+def test_what_matches_no_pattern_is_told(root: Path) -> None:
+    put(root, b"a.csv")
+    put(root, b"a.pdf")
+    folder = Folder(root, ("*.csv", "*.avro"))
+    assert (names(folder), list(folder.ignored())) == (["a.csv"], ["a.pdf"])
+
+
+def test_folders_are_no_files(root: Path) -> None:
+    (root / "empty.csv").mkdir()
+    assert names(Folder(root)) == []
+
+
+def test_an_empty_file_is_listed(root: Path) -> None:
+    put(root, b"empty.csv", b"")
+    assert [entry.size for entry in Folder(root).list()] == [0]
+
+
+def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
+    (tmp_path / "secret").mkdir()
+    (tmp_path / "secret" / "key.csv").write_text("s")
+    (root / "file.csv").symlink_to(tmp_path / "secret" / "key.csv")
+    (root / "folder").symlink_to(tmp_path / "secret")
+    (root / "loop").symlink_to(root)
+    (root / "nowhere.csv").symlink_to(tmp_path / "nowhere")
+    assert names(Folder(root)) == []
+    assert sorted(Folder(root).ignored()) == ["file.csv", "folder", "loop", "nowhere.csv"]
+
+
+def test_pipes_and_sockets_are_not_listed(root: Path) -> None:
+    os.mkfifo(root / "pipe.csv")
+    assert names(Folder(root)) == []
+
+
+def test_a_file_that_a_link_replaced_is_not_read(root: Path, tmp_path: Path) -> None:
+    put(root, b"a.csv")
+    (entry,) = Folder(root).list()
+    (root / "a.csv").unlink()
+    (tmp_path / "secret").write_text("s")
+    (root / "a.csv").symlink_to(tmp_path / "secret")
+    with pytest.raises(SourceUnreachable), Folder(root).open(entry.name, entry.version):
+        pass
+
+
+@pytest.mark.parametrize("name", ["../secret", "%2E%2E/secret", "..%2Fsecret"])
+def test_a_name_that_climbs_out_is_not_opened(root: Path, tmp_path: Path, name: str) -> None:
+    (tmp_path / "secret").write_text("s")
+    facts = (tmp_path / "secret").stat()
+    version = f"{facts.st_ino}-{facts.st_mtime_ns}-{facts.st_size}"
+    with pytest.raises(SourceUnreachable), Folder(root).open(name, version):
+        pass
+
+
+def test_every_write_is_a_new_version(root: Path) -> None:
+    seen = set()
+    for text in (b"1", b"22", b"33"):
+        put(root, b"a.csv", text)
+        os.utime(root / "a.csv", ns=(1, len(seen) + 1))
+        seen |= {entry.version for entry in Folder(root).list()}
+    assert len(seen) == 3
+    (root / "a.csv").rename(root / "kept.csv")
+    put(root, b"a.csv", b"33")
+    os.utime(root / "a.csv", ns=(1, 3))
+    assert {entry.version for entry in Folder(root).list() if entry.name == "a.csv"} - seen
+
+
+def test_a_file_that_was_rewritten_before_it_was_opened_is_superseded(root: Path) -> None:
+    put(root, b"a.csv")
+    (entry,) = Folder(root).list()
+    put(root, b"a.csv", b"longer")
+    with pytest.raises(Superseded), Folder(root).open(entry.name, entry.version):
+        pass
+
+
+def test_a_file_that_grows_under_the_read_is_superseded(root: Path) -> None:
+    put(root, b"a.csv", b"x" * 100)
+    (entry,) = Folder(root).list()
+
+    def read() -> None:
+        with Folder(root).open(entry.name, entry.version) as file:
+            file.read()
+            with (root / "a.csv").open("ab") as more:
+                more.write(b"more")
+
+    with pytest.raises(Superseded):
+        read()
+
+
+def test_a_file_that_is_gone_is_told_apart(root: Path) -> None:
+    put(root, b"day/a.csv")
+    (entry,) = Folder(root).list()
+    (root / "day" / "a.csv").unlink()
+    with pytest.raises(FileNotFoundError), Folder(root).open(entry.name, entry.version):
+        pass
+    (root / "day").rmdir()
+    with pytest.raises(FileNotFoundError), Folder(root).open(entry.name, entry.version):
+        pass
+
+
+def test_a_missing_folder_is_unreachable_never_empty(root: Path) -> None:
+    with pytest.raises(SourceUnreachable, match="read access") as caught:
+        list(Folder(root / "nowhere").list())
+    assert caught.value.object == str(root / "nowhere")
+
+
+def test_a_file_in_a_folders_place_is_unreachable(root: Path) -> None:
+    put(root, b"file")
+    with pytest.raises(SourceUnreachable):
+        list(Folder(root / "file").list())
+
+
+def test_a_folder_that_vanishes_under_the_listing_is_unreachable(root: Path) -> None:
+    put(root, b"a.csv")
+    put(root, b"day/b.csv")
+    listing = Folder(root).list()
+    next(listing)
+    (root / "day" / "b.csv").unlink()
+    (root / "day").rmdir()
+    with pytest.raises(SourceUnreachable):
+        list(listing)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_a_folder_without_permission_is_unreachable(root: Path) -> None:
+    put(root, b"closed/a.csv")
+    (root / "closed").chmod(0)
+    try:
+        with pytest.raises(SourceUnreachable):
+            list(Folder(root).list())
+    finally:
+        (root / "closed").chmod(0o700)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
+def test_a_file_without_permission_is_unreachable(root: Path) -> None:
+    put(root, b"a.csv")
+    (entry,) = Folder(root).list()
+    (root / "a.csv").chmod(0)
+    with pytest.raises(SourceUnreachable), Folder(root).open(entry.name, entry.version):
+        pass
+
+
+def test_the_root_is_resolved_when_it_is_needed(root: Path) -> None:
+    put(root, b"a.csv")
+    folder = Folder("env:DROPS", resolve=lambda text: str(root) if text == "env:DROPS" else "")
+    assert names(folder) == ["a.csv"]

@@ -1,0 +1,203 @@
+import io
+import re
+from dataclasses import replace
+from pathlib import Path
+
+import pyarrow as pa
+import pytest
+
+from malacate.errors import LakeError, Superseded
+from malacate.lake.background import Background
+from malacate.lake.lake import Lake, folder
+from malacate.lake.landing import Landing, Part
+
+SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
+BATCH = "b" * 64
+
+
+@pytest.fixture
+def lake(tmp_path: Path) -> Lake:
+    return Lake(tmp_path / "lake")
+
+
+def nothing_changed() -> None:
+    pass
+
+
+def files(lake: Lake) -> list[str]:
+    return sorted(str(p.relative_to(lake.root)) for p in lake.root.rglob("*") if p.is_file())
+
+
+def rows(*ids: int) -> pa.RecordBatch:
+    return pa.RecordBatch.from_pydict({"id": list(ids), "name": [f"n{i}" for i in ids]}, SCHEMA)
+
+
+def landing(lake: Lake, *ids: int, batch_id: str = BATCH) -> Landing:
+    with lake.writing(folder("raw_lab", "rock", batch_id), "rows", SCHEMA) as part:
+        part.write(rows(*ids))
+    return Landing(
+        batch_id=batch_id,
+        schema="raw_lab",
+        table="rock",
+        source="lab",
+        kind="object",
+        object="a\n🪨.csv",
+        version="1",
+        ordinal=1,
+        size=3,
+        lo=None,
+        hi=None,
+        mode="append",
+        rows_read=len(ids),
+        rows=len(ids),
+        rows_quarantined=0,
+        parts=(part.part,),
+        evolutions=({"kind": "absent", "column": "c", "detail": "d"},),
+    )
+
+
+class Torn(io.BytesIO):
+    """A drop whose disk fails after the first block."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        if self.tell():
+            raise OSError("the disk is gone")
+        return super().read(10)
+
+
+def test_a_staged_drop_is_whole_and_has_its_checksum(lake: Lake) -> None:
+    text = b"x" * (3 << 20)
+    staged = lake.stage(BATCH, io.BytesIO(text), nothing_changed)
+    assert staged.path.read_bytes() == text
+    assert lake.staged(BATCH) == staged
+    assert files(lake) == [f"input/{BATCH}"]
+
+
+def test_a_drop_whose_reading_fails_is_absent(lake: Lake) -> None:
+    with pytest.raises(OSError, match="disk"):
+        lake.stage(BATCH, Torn(b"y" * 100), nothing_changed)
+    assert files(lake) == []
+    assert lake.staged(BATCH) is None
+
+
+def test_a_drop_that_changed_under_the_copy_is_absent(lake: Lake) -> None:
+    def changed() -> None:
+        raise Superseded("changed", "Nothing to do.")
+
+    with pytest.raises(Superseded):
+        lake.stage(BATCH, io.BytesIO(b"x"), changed)
+    assert files(lake) == []
+
+
+def test_staging_again_replaces_the_copy_whole(lake: Lake) -> None:
+    lake.stage(BATCH, io.BytesIO(b"first"), nothing_changed)
+    with pytest.raises(OSError, match="disk"):
+        lake.stage(BATCH, Torn(b"second, torn"), nothing_changed)
+    staged = lake.staged(BATCH)
+    assert staged is not None
+    assert staged.path.read_bytes() == b"first"
+
+
+def test_a_file_is_quarantined_once_however_often_it_is_asked(lake: Lake) -> None:
+    lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
+    kept = [lake.quarantine_file(BATCH) for _ in range(2)]
+    assert kept == [f"quarantine/{BATCH}"] * 2
+    assert (lake.root / kept[0]).read_bytes() == b"bad"
+    assert files(lake) == [kept[0]]
+
+
+def test_an_input_is_discarded_however_often_it_is_asked(lake: Lake) -> None:
+    lake.stage(BATCH, io.BytesIO(b"x"), nothing_changed)
+    lake.discard_input(BATCH)
+    lake.discard_input(BATCH)
+    assert files(lake) == []
+
+
+def test_a_landing_comes_back_as_it_was_committed(lake: Lake) -> None:
+    whole = replace(
+        landing(lake, 1, 2),
+        quarantine=Part("quarantine/x.parquet", 1, 2),
+        keys=Part("final/k.parquet", 3, 4),
+        source_rows=2,
+        sha256="ab",
+        lo="-5",
+        hi="7",
+        contract_version="2.0.0",
+    )
+    assert lake.landed("raw_lab", "rock", BATCH) is None
+    assert lake.commit(whole) == whole
+    assert lake.landed("raw_lab", "rock", BATCH) == whole
+    assert lake.read(whole).column("id").to_pylist() == [1, 2]
+
+
+def test_the_first_manifest_wins_and_the_losers_files_go(lake: Lake) -> None:
+    first, second = landing(lake, 1), landing(lake, 2)
+    lake.commit(first)
+    assert lake.commit(second) == first
+    assert lake.landed("raw_lab", "rock", BATCH) == first
+    assert [f for f in files(lake) if f.endswith(".parquet")] == [first.parts[0].path]
+
+
+def test_committing_the_same_landing_twice_keeps_its_files(lake: Lake) -> None:
+    one = landing(lake, 1)
+    lake.commit(one)
+    assert lake.commit(one) == one
+    assert lake.read(one).num_rows == 1
+
+
+def test_landings_are_those_with_a_manifest(lake: Lake) -> None:
+    lake.commit(landing(lake, 1, batch_id="1" * 64))
+    lake.commit(replace(landing(lake, 2, batch_id="2" * 64), table="core"))
+    landing(lake, 3, batch_id="3" * 64)
+    assert {one.batch_id[0] for one in lake.landings()} == {"1", "2"}
+    assert {one.batch_id[0] for one in lake.landings("raw_lab", "rock")} == {"1"}
+    assert list(lake.landings("raw_lab", "roc")) == []
+
+
+def test_a_manifest_that_cannot_be_read_is_no_missing_one(lake: Lake) -> None:
+    (lake.root / "final" / "raw_lab").write_text("somebody's file in the place of a folder")
+    with pytest.raises(LakeError, match="disk"):
+        lake.landed("raw_lab", "rock", BATCH)
+
+
+def test_a_write_that_raises_leaves_no_file(lake: Lake) -> None:
+    def fails() -> None:
+        with lake.writing("final/s/t/b", "rows", SCHEMA) as part:
+            part.write(rows(1, 2))
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fails()
+    assert files(lake) == []
+
+
+def test_parts_of_one_batch_never_share_a_name(lake: Lake) -> None:
+    paths = {landing(lake, 1).parts[0].path for _ in range(20)}
+    assert len(paths) == 20
+    assert all(re.fullmatch(r"final/raw_lab/rock/b+/rows-[0-9a-f]+\.parquet", p) for p in paths)
+
+
+def test_a_part_of_no_rows_is_a_readable_file(lake: Lake) -> None:
+    empty = landing(lake)
+    assert (lake.read(empty).num_rows, lake.read(empty).schema.names) == (0, ["id", "name"])
+
+
+def test_many_batches_become_few_row_groups_in_order(lake: Lake) -> None:
+    with lake.writing("final/s/t/b", "rows", SCHEMA) as part, Background(part) as writer:
+        for start in range(0, 300_000, 1_000):
+            writer.write(rows(*range(start, start + 1_000)))
+    assert part.part.rows == 300_000
+    table = lake.read(replace(landing(lake), parts=(part.part,)))
+    assert table.column("id").to_pylist() == list(range(300_000))
+
+
+def test_an_error_of_the_encoding_thread_is_raised_and_leaves_nothing(lake: Lake) -> None:
+    def fails() -> None:
+        with lake.writing("final/s/t/b", "rows", SCHEMA) as part, Background(part) as writer:
+            wrong = pa.RecordBatch.from_pydict({"other": ["x"] * (1 << 17)})
+            for _ in range(20):
+                writer.write(wrong)
+
+    with pytest.raises((pa.ArrowInvalid, ValueError, KeyError)):
+        fails()
+    assert files(lake) == []
