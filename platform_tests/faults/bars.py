@@ -166,6 +166,8 @@ FIRST_LOOK = {
     "autocommit": "tx_rows",
     "copied_in_place": "input_torn",
     "manifest_before_parts": " landed",
+    "inserted_by_place": "turn 1",
+    "rejects_dropped": "turn 0",
 }
 
 

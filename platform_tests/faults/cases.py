@@ -51,6 +51,8 @@ class Case:
 def recovered(root: Path, orders: Orders, injected: int) -> Verdict:
     """Restart without faults until nothing is left, then judge."""
     calm = replace(orders, crash="", pause="", deadly="", lease_seconds=300.0)
+    if orders.mutant:
+        calm = replace(calm, rounds=4)
     codes = []
     while DONE not in codes and len(codes) < (1 if orders.mutant else 3):
         codes.append(worker(root, calm).wait(30))

@@ -4,16 +4,12 @@ import datetime as dt
 import zlib
 from dataclasses import replace
 from decimal import Decimal
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pytest
-
-from malacate.contracts.table import Table
-from malacate.errors import SchemaDrift, UnreadableFile
-from malacate.formats import FileFormat, avro, read
-from malacate.formats.avro_walk import walk
 from platform_tests.formats.avro_files import (
     drained,
     encoded,
@@ -23,6 +19,11 @@ from platform_tests.formats.avro_files import (
     table,
     write,
 )
+
+from malacate.contracts.table import Table
+from malacate.errors import SchemaDrift, UnreadableFile
+from malacate.formats import FileFormat, avro, read
+from malacate.formats.avro_walk import walk
 
 HAUL = record(id="long", truck=["null", "string"])
 CONTRACT = table(id=pa.int64(), truck=pa.string())
@@ -71,20 +72,23 @@ def damaged(case: str, path: Path) -> bytes:
         "26 bomb in bzip2": bomb("bzip2"),
         "26 bomb in xz": bomb("xz"),
         "unknown codec": BLOCKS.replace(b"deflate", b"deflatf"),
-        "schema that is no JSON": BLOCKS.replace(b'{"type', b'{"typ?'[:5] + b'"'),
+        "schema that is no JSON": BLOCKS.replace(b'{"type"', b'{"type?'),
         "bytes after the end": BLOCKS + b"abc",
         "two newlines after the end": BLOCKS + b"\n\n",
     }[case]
 
 
+@cache
 def bomb(codec: str) -> bytes:
-    """Fifty megabytes that pack into next to nothing; snappy's preamble claims them."""
-    big = [{"id": 1, "truck": "x" * 50_000_000}]
+    """Twelve megabytes that pack into next to nothing; snappy's preamble claims them."""
+    big = [{"id": 1, "truck": "x" * 12_000_000}]
     if codec != "snappy":
         return encoded(HAUL, big, codec)
     small = encoded(HAUL, [{"id": 1, "truck": "x"}], "null").replace(b"\x08null", b"\x0csnappy")
     data = b"\xff\xff\xff\xff\x07" + b"\0" * 8
-    return small[: small.index(b"m" * 16) + 16] + b"\x02" + bytes([2 * len(data)]) + data + b"m" * 16
+    return (
+        small[: small.index(b"m" * 16) + 16] + b"\x02" + bytes([2 * len(data)]) + data + b"m" * 16
+    )
 
 
 @pytest.mark.parametrize(
@@ -105,7 +109,8 @@ def bomb(codec: str) -> bytes:
         "26 bomb in bzip2": "decompression_bomb",
         "26 bomb in xz": "decompression_bomb",
         "unknown codec": "unknown_codec",
-        "bytes after the end": "truncated",
+        "schema that is no JSON": "bad_header",
+        "bytes after the end": "trailing_bytes",
         "two newlines after the end": "trailing_bytes",
     }.items(),
 )
@@ -243,13 +248,11 @@ def test_30_more_digits_than_the_schema_allows_reject_their_row(extra: Any, path
     """Both ways of decoding; the rows around the reject are kept, with their places."""
     loads = [Decimal("1.50"), Decimal("12345.67"), Decimal("-2.25")]
     rows = [{"load": load, "id": 1} for load in loads]
-    wide, narrow = record(load=decimal(7, 2), id=extra), record(load=decimal(4, 2), id=extra)
     digits = (b'"precision": 7', b'"precision": 4')
-    data = encoded(wide, rows)
-    assert digits[0] in data and narrow
-    contract = table(load=pa.decimal128(4, 2), id=pa.int64())
+    data = encoded(record(load=decimal(7, 2), id=extra), rows)
+    assert digits[0] in data
     kind = pa.string() if isinstance(extra, list) else pa.int64()
-    contract = replace(contract, columns=(contract.columns[0], replace(contract.columns[1], type=kind)))
+    contract = table(load=pa.decimal128(4, 2), id=kind)
     (chunk,) = avro.read(write(path, data.replace(*digits)), contract).chunks
     assert chunk.rows.column("load").to_pylist() == [loads[0], loads[2]]
     assert chunk.positions == [0, 2]
@@ -352,7 +355,9 @@ def test_a_file_without_rows_has_none(path: Path) -> None:
 
 
 def test_the_types_of_a_change_events_row_are_told() -> None:
-    row = record(id="long", load=["null", decimal(12, 2)], at=["null", "string"]) | {"name": "inner"}
+    row = record(id="long", load=["null", decimal(12, 2)], at=["null", "string"]) | {
+        "name": "inner"
+    }
     event = record(uuid="string", payload=["null", row])
     assert avro.payload_types(event) == {
         "id": pa.int64(),

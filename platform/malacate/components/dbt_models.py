@@ -41,6 +41,17 @@ class Translator(DagsterDbtTranslator):
         """A model follows what it is made of."""
         return dg.AutomationCondition.eager()
 
+    def get_asset_check_spec(
+        self,
+        asset_spec: dg.AssetSpec,
+        manifest: Mapping[str, Any],
+        unique_id: str,
+        project: DbtProject | None,
+    ) -> dg.AssetCheckSpec | None:
+        """A test follows its model, so that no model is made without being tested."""
+        spec = super().get_asset_check_spec(asset_spec, manifest, unique_id, project)
+        return spec and spec._replace(automation_condition=dg.AutomationCondition.eager())
+
     def get_group_name(self, dbt_resource_props: Mapping[str, Any]) -> str | None:
         """Its layer."""
         return str(dbt_resource_props["fqn"][1])

@@ -101,6 +101,9 @@ def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
                 raise _corrupt("decompression_bomb", rows, f"a block of {length} bytes")
             file.seek(offset)
             part = decompressed(blocks.codec, file.read(length))
+            if not count:
+                _check_empty(part)
+                continue
             if parts and (rows + count > ROWS or size + len(part) > _GROUP):
                 yield b"".join(parts), rows
                 parts, rows, size = [], 0, 0
@@ -108,6 +111,11 @@ def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
             rows, size = rows + count, size + len(part)
     if parts:
         yield b"".join(parts), rows
+
+
+def _check_empty(part: bytes) -> None:
+    if part:
+        raise Damaged(f"{len(part)} bytes in a block without rows")
 
 
 def _corrupt(reason: str, row: int, actual: str) -> UnreadableFile:

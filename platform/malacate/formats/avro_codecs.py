@@ -44,7 +44,7 @@ def decompressed(codec: str, data: bytes) -> bytes:
     if codec == "null":
         return _bounded(data, len(data))
     try:
-        plain = _OF.get(codec, lambda data: _streamed(codec, data))(data)
+        plain = _OF[codec](data) if codec in _OF else _streamed(codec, data)
     except (zlib.error, lzma.LZMAError, zstd.ZstdError, OSError, EOFError, ValueError) as error:
         raise Damaged(str(error)) from error
     return _bounded(plain, len(data))

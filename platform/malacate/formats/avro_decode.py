@@ -57,7 +57,9 @@ def vectorised(record: Mapping[str, Any]) -> Decode:
         with _file(header, *framed) as path:
             try:
                 batches = _batches(path, rows)
-            except Exception as error:  # its binding has no narrower class
+            except BaseException as error:  # its panics are no Exception
+                if isinstance(error, KeyboardInterrupt | SystemExit | MemoryError):
+                    raise
                 raise Damaged(str(error)) from error
         found = sum(batch.num_rows for batch in batches)
         if found != rows or len(batches) != 1:

@@ -1,7 +1,8 @@
 """The blocks of an Avro file, walked without decompressing them: is it whole, and what is it?
 
 A file cut exactly between two blocks is a whole file of fewer rows; nothing in the format tells.
-That cut is found where the file is copied, by the size and checksum that its store keeps.
+Nor does it of a cut one byte later, if that byte, the count of the next block, reads as the newline
+that is tolerated at the end. Such cuts are found where the file is copied, by its store's size.
 """
 
 import json
@@ -126,6 +127,9 @@ def _places(fd: int, length: int, at: int, sync: bytes) -> tuple[list[tuple[int,
         head = os.pread(fd, _NUMBERS, at)
         if head == b"\n":
             break
+        if length - at < _NUMBERS and places and not head.strip():
+            what = "blanks follow the last block of an Avro file"
+            raise unreadable(what, "trailing_bytes", at, repr(head))
         try:
             count, used = _long(head, 0)
             size, used = _long(head, used)

@@ -37,7 +37,7 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         ingest = self.platform.ingest()
         rows = as_arrow(obj)
         table = _table(context.asset_key, rows.schema)
-        partition = _partition(context) if context.has_asset_partitions else None
+        partition = _partition(context, table) if context.has_asset_partitions else None
         landing = _land(ingest, context, table, rows)
         mode = WriteMode.SNAPSHOT if partition is None else WriteMode.PARTITION
         ingest.warehouse.publish([Publication(table, landing, mode, partition=partition)])
@@ -54,10 +54,12 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
         warehouse = self.platform.ingest().warehouse
         upstream = context.upstream_output
         name = TableName.of(context.asset_key.path)
-        partition = None
-        if context.has_asset_partitions and upstream is not None:
-            partition = _range(context, (upstream.definition_metadata or {}).get(PARTITION_COLUMN))
-        rows = warehouse.read(name, partition=partition)
+        column = (upstream.definition_metadata or {}).get(PARTITION_COLUMN) if upstream else None
+        if context.has_asset_partitions and column is not None:
+            asked = _ranges(context, str(column))
+            rows = pa.concat_tables(warehouse.read(name, partition=one) for one in asked)
+        else:
+            rows = warehouse.read(name)
         return rows.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else rows
 
 
@@ -84,14 +86,15 @@ class LakeIOManager(dg.ConfigurableIOManager):
         """The newest landing of the asset, or of its partition."""
         name = TableName.of(context.asset_key.path)
         lake = self.platform.ingest().lake
-        wanted = _object(context)
-        found = [x for x in lake.landings(name.schema, name.table) if x.object == wanted]
-        if not found:
+        standing = sorted(lake.landings(name.schema, name.table), key=lambda x: x.ordinal)
+        newest = {landing.object: landing for landing in standing}
+        wanted = _objects(context)
+        if missing := [one for one in wanted if one not in newest]:
             raise LakeError(
                 "an asset has not landed yet", "Materialize it first.",
-                source=str(name), object=wanted, reason="not_landed",
+                source=str(name), object=", ".join(missing[:5]), reason="not_landed",
             )  # fmt: skip
-        rows = lake.read(max(found, key=lambda landing: landing.ordinal))
+        rows = pa.concat_tables(lake.read(newest[one]) for one in wanted)
         return rows.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else rows
 
 
@@ -121,8 +124,10 @@ def _table(key: dg.AssetKey, schema: pa.Schema) -> Table:
     return Table(TableName.of(key.path), columns)
 
 
-def _object(context: dg.OutputContext | dg.InputContext) -> str:
-    return f"partition {context.asset_partition_key}" if context.has_asset_partitions else "table"
+def _objects(context: dg.OutputContext | dg.InputContext) -> list[str]:
+    if not context.has_asset_partitions:
+        return ["table"]
+    return [f"partition {key}" for key in context.asset_partition_keys]
 
 
 def _land(ingest: Ingest, context: dg.OutputContext, table: Table, rows: pa.Table) -> Landing:
@@ -130,7 +135,7 @@ def _land(ingest: Ingest, context: dg.OutputContext, table: Table, rows: pa.Tabl
     name = table.name
     standing = ingest.lake.landings(name.schema, name.table)
     ordinal = 1 + max((landing.ordinal for landing in standing), default=0)
-    found = Found(name.schema, name.table, "object", _object(context), context.run_id, ordinal)
+    found = Found(name.schema, name.table, "object", _one(context), context.run_id, ordinal)
     schema = table.schema
     with ingest.lake.writing(folder(*_place(name), found.batch_id), "rows", schema) as part:
         for batch in rows.to_batches():
@@ -153,27 +158,34 @@ def _place(name: TableName) -> tuple[str, str]:
     return name.schema, name.table
 
 
-def _partition(context: dg.OutputContext) -> Partition:
-    return _required_range(context, (context.definition_metadata or {}).get(PARTITION_COLUMN))
+def _one(context: dg.OutputContext) -> str:
+    first, *more = _objects(context)
+    return f"{first} to {more[-1]}" if more else first
 
 
-def _required_range(context: dg.OutputContext | dg.InputContext, column: Any) -> Partition:
-    found = _range(context, column)
-    if found is None:
+def _partition(context: dg.OutputContext, table: Table) -> Partition:
+    column = str((context.definition_metadata or {}).get(PARTITION_COLUMN))
+    if column not in table.by_name:
         raise ConfigError(
-            "a partitioned asset does not say which column its partitions are of",
-            f'Give it metadata={{"{PARTITION_COLUMN}": "<column>"}}.',
+            "a partitioned asset does not say which of its columns its partitions are of",
+            f'Give it metadata={{"{PARTITION_COLUMN}": "<column>"}}, and the column to each row.',
             object="/".join(context.asset_key.path),
+            actual=f"column {column!r} of {table.schema.names}",
             reason="no_partition_column",
         )
-    return found
+    first, *more = _ranges(context, column)
+    if more:
+        raise ConfigError(
+            "a run writes several partitions that are no stretch of time",
+            "Give the asset no single-run backfill policy: a run for each partition.",
+            object="/".join(context.asset_key.path),
+            reason="many_partitions",
+        )
+    return first
 
 
-def _range(context: dg.OutputContext | dg.InputContext, column: Any) -> Partition | None:
-    if column is None:
-        return None
-    definition = context.asset_partitions_def
-    if isinstance(definition, dg.TimeWindowPartitionsDefinition):
+def _ranges(context: dg.OutputContext | dg.InputContext, column: str) -> list[Partition]:
+    if isinstance(context.asset_partitions_def, dg.TimeWindowPartitionsDefinition):
         window = context.asset_partitions_time_window
-        return Partition(str(column), window.start, window.end)
-    return Partition(str(column), context.asset_partition_key)
+        return [Partition(column, window.start, window.end)]
+    return [Partition(column, key) for key in context.asset_partition_keys]

@@ -11,6 +11,7 @@ import duckdb
 from sqlglot import exp
 
 from malacate.batch import WriteMode
+from malacate.errors import ConfigError
 from malacate.lake.landing import Part
 from malacate.names import quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, make_schema
@@ -26,6 +27,7 @@ def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: P
         follow(connection, this.table)
         deleted = _make_room(connection, this, lake_root)
         _insert(connection, this, lake_root)
+        _require_inside(connection, this)
     _quarantine(connection, this, lake_root)
     if this.derives is not None:
         follow(connection, this.derives.target)
@@ -69,8 +71,9 @@ def _make_room(connection: duckdb.DuckDBPyConnection, this: Publication, lake_ro
 
 def _delete_keys(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
     name, landing = this.table.name.sql("duckdb"), this.landing
-    key = ", ".join(quote(column, "duckdb") for column in this.table.key)
-    same = " and ".join(f"k.{q} is not distinct from t.{q}" for q in key.split(", "))
+    quoted = [quote(column, "duckdb") for column in this.table.key]
+    key = ", ".join(quoted)
+    same = " and ".join(f"k.{q} is not distinct from t.{q}" for q in quoted)
     connection.execute(
         f"delete from {name} where ({key}) in (select ({key}) from read_parquet($files))",
         {"files": paths(landing.parts, lake_root)},
@@ -88,6 +91,27 @@ def _insert(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root:
         f"select *, $batch_id as {BATCH_COLUMN} from read_parquet($files)",
         {"batch_id": this.landing.batch_id, "files": paths(this.landing.parts, lake_root)},
     )
+
+
+def _require_inside(connection: duckdb.DuckDBPyConnection, this: Publication) -> None:
+    """A row outside its partition would stay when the partition is replaced, and come twice."""
+    if this.mode is not WriteMode.PARTITION or this.partition is None:
+        return
+    name, (condition, values) = this.table.name.sql("duckdb"), within(this.partition)
+    outside = connection.execute(
+        f"select count(*) from {name} where {BATCH_COLUMN} = $batch_id "
+        f"and ({condition}) is not true",
+        {**values, "batch_id": this.landing.batch_id},
+    )
+    if number := _count(outside):
+        raise ConfigError(
+            "an asset returned rows that are not of its partition",
+            f"Filter them by {this.partition.column!r}: each would be written once per run.",
+            source=str(this.table.name),
+            object=this.landing.object,
+            actual=f"{number} of {this.landing.rows} rows outside",
+            reason="outside_partition",
+        )
 
 
 def _quarantine(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
