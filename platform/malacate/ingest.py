@@ -21,7 +21,7 @@ from malacate.errors import MalacateError, SchemaDrift, SourceGap, Superseded, U
 from malacate.lake.background import Background
 from malacate.lake.lake import Lake, PartWriter, folder
 from malacate.lake.landing import Landing
-from malacate.ledger.ledger import Ledger, Outcome
+from malacate.ledger.ledger import ENDED, Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.masking import Mask, unmasked
 from malacate.sources.protocol import Known, Source
@@ -128,8 +128,10 @@ class Ingest:
         warehouse was lost, is published again from its landing, or read again without one.
         """
         markers = self.warehouse.markers(route.table.name)
-        rows = self.ledger.batches(*_of(route), BATCH.c.state == "loaded")
-        lost = [row for row in rows if row["batch_id"] not in markers]
+        rows = self.ledger.batches(*_of(route), BATCH.c.state.in_(ENDED))
+        told = {row["batch_id"] for row in rows if row["state"] != "loaded"}
+        self.ledger.mend((x, _loaded(markers[x])) for x in told & markers.keys())
+        lost = [r for r in rows if r["state"] == "loaded" and r["batch_id"] not in markers]
         name = route.table.name
         landings = [self.lake.landed(name.schema, name.table, row["batch_id"]) for row in lost]
         standing = sorted((x for x in landings if x is not None), key=lambda x: x.ordinal)

@@ -12,8 +12,8 @@ from malacate.errors import ConfigError
 from malacate.ingest import Route
 from malacate.lake.folder import Folder
 from malacate.orchestration.environment import resolve
-from malacate.orchestration.raw_assets import RawAsset, definitions_of
-from malacate.orchestration.sensors import doorbell
+from malacate.orchestration.raw_assets import RawAsset
+from malacate.orchestration.sensors import with_doorbells
 from malacate.sources.cdc.datastream import DatastreamFiles
 from malacate.warehouse.derive import CHANGE_COLUMNS, Fold
 
@@ -35,9 +35,7 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Two assets per table (changes and state), their checks, and a sensor."""
-        raw = self.raw_assets(context.path)
-        bells = [doorbell(one, self.interval_seconds) for one in raw]
-        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+        return with_doorbells(self.raw_assets(context.path), self.interval_seconds)
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""

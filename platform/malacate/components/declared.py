@@ -6,12 +6,12 @@ Also the routes that a folder of declarations makes, for those who work without 
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, Protocol, get_args, runtime_checkable
+from typing import Protocol, runtime_checkable
 
 import dagster as dg
 import pydantic
 
-from malacate.contracts.document import Document, Place, load_all
+from malacate.contracts.document import Document, known_fields, load_all
 from malacate.contracts.odcs import read_contract
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
@@ -110,7 +110,7 @@ def _component(document: Document) -> Declaration | None:
     document.known(("type",), {named: None}, kinds)
     model = getattr(kinds_of, kinds[named])
     attributes = data.get("attributes") or {}
-    _known(document, ("attributes",), attributes, model)
+    known_fields(document, ("attributes",), attributes, model)
     try:
         built = model(**attributes)
     except pydantic.ValidationError as error:
@@ -124,21 +124,3 @@ def _component(document: Document) -> Declaration | None:
 
 def _path(place: tuple[str | int, ...]) -> str:
     return ".".join(map(str, place)) or "attributes"
-
-
-def _known(document: Document, place: Place, data: Any, model: type[pydantic.BaseModel]) -> None:
-    document.known(place, data, model.model_fields)
-    for key, value in data.items():
-        nested = next(_models(model.model_fields[key].annotation), None)
-        items = enumerate(value) if isinstance(value, list) else [(None, value)]
-        for index, item in items if nested else ():
-            if nested and isinstance(item, dict):
-                inner = (*place, key) if index is None else (*place, key, index)
-                _known(document, inner, item, nested)
-
-
-def _models(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
-    for inner in get_args(annotation):
-        yield from _models(inner)

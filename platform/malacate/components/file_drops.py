@@ -16,8 +16,8 @@ from malacate.ingest import Route
 from malacate.lake.folder import Folder
 from malacate.names import TableName
 from malacate.orchestration.environment import resolve
-from malacate.orchestration.raw_assets import RawAsset, definitions_of
-from malacate.orchestration.sensors import doorbell
+from malacate.orchestration.raw_assets import RawAsset
+from malacate.orchestration.sensors import with_doorbells
 from malacate.sources.files import FileDrops as Drops
 
 
@@ -57,9 +57,7 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, its checks, and its sensor."""
-        raw = self.raw_assets(context.path)
-        bells = [doorbell(one, self.interval_seconds) for one in raw]
-        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+        return with_doorbells(self.raw_assets(context.path), self.interval_seconds)
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""

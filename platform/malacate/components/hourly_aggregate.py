@@ -10,8 +10,8 @@ from malacate.components.file_drops import FormatOf
 from malacate.ingest import Route
 from malacate.lake.folder import Folder
 from malacate.orchestration.environment import resolve
-from malacate.orchestration.raw_assets import RawAsset, definitions_of
-from malacate.orchestration.sensors import doorbell
+from malacate.orchestration.raw_assets import RawAsset
+from malacate.orchestration.sensors import with_doorbells
 from malacate.sources.files import FileDrops
 from malacate.warehouse.derive import HourlyStats
 
@@ -30,9 +30,7 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The readings, the hours, their checks, and a sensor."""
-        raw = self.raw_assets(context.path)
-        bells = [doorbell(one, self.interval_seconds) for one in raw]
-        return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+        return with_doorbells(self.raw_assets(context.path), self.interval_seconds)
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""

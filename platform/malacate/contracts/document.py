@@ -1,11 +1,13 @@
 """A YAML file with the line of every key: duplicates, tabs and unknown keys get a clear answer."""
 
-from collections.abc import Hashable, Iterable, Mapping
+import sys
+from collections.abc import Hashable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
+import pydantic
 import yaml
 
 from malacate.errors import ConfigError
@@ -43,6 +45,33 @@ class Document:
                 near = get_close_matches(str(key), choices, n=1, cutoff=0.4)
                 advice = f"Did you mean {near[0]!r}?" if near else f"Use one of {choices}."
                 raise self.error((*place, key), f"unknown key {key!r}", advice, "unknown_key")
+
+
+def known_fields(
+    document: Document, place: Place, data: Any, model: type[pydantic.BaseModel]
+) -> None:
+    """Raise for the first key of ``data``, however deep, that ``model`` has no field for."""
+    fields = {f.alias or name: f.annotation for name, f in model.model_fields.items()}
+    document.known(place, data, fields)
+    for key, value in data.items():
+        nested = next(_models(fields[key], model), None)
+        items = enumerate(value) if isinstance(value, list) else [(None, value)]
+        for index, item in items if nested else ():
+            if nested and isinstance(item, dict):
+                inner = (*place, key) if index is None else (*place, key, index)
+                known_fields(document, inner, item, nested)
+
+
+def _models(
+    annotation: Any, within: type[pydantic.BaseModel]
+) -> Iterator[type[pydantic.BaseModel]]:
+    named = getattr(annotation, "__forward_arg__", annotation)
+    if isinstance(named, str):
+        annotation = getattr(sys.modules[within.__module__], named, None)
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models(inner, within)
 
 
 def load(path: Path) -> Document:

@@ -1,9 +1,9 @@
 """Open Data Contract Standard v3 files -> ``Table``. Types and rules stand elsewhere."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import pydantic
 from open_data_contract_standard.model import (
@@ -14,7 +14,7 @@ from open_data_contract_standard.model import (
 from pydantic import TypeAdapter
 
 from malacate.contracts import values
-from malacate.contracts.document import Document, Place, load
+from malacate.contracts.document import Document, Place, known_fields, load
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import arrow_type
 from malacate.errors import ConfigError
@@ -50,7 +50,7 @@ def read_contract(path: Path, source: str) -> dict[str, Table]:
 def _model(document: Document) -> OpenDataContractStandard:
     if not isinstance(document.data, dict):
         raise document.error((), "a contract is a mapping", "Start it with `apiVersion: v3.1.0`.")
-    _known(document, (), document.data, OpenDataContractStandard)
+    known_fields(document, (), document.data, OpenDataContractStandard)
     try:
         return OpenDataContractStandard(**document.data)
     except pydantic.ValidationError as error:
@@ -58,27 +58,6 @@ def _model(document: Document) -> OpenDataContractStandard:
         raise document.error(
             tuple(first["loc"]), first["msg"], "See the Open Data Contract Standard, version 3."
         ) from error
-
-
-def _known(document: Document, place: Place, data: Any, model: type[pydantic.BaseModel]) -> None:
-    fields = {f.alias or name: f.annotation for name, f in model.model_fields.items()}
-    document.known(place, data, fields)
-    for key, value in data.items():
-        nested = next(_models(fields[key]), None)
-        items = enumerate(value) if isinstance(value, list) else [(None, value)]
-        for index, item in items if nested else ():
-            if nested and isinstance(item, dict):
-                inner = (*place, key) if index is None else (*place, key, index)
-                _known(document, inner, item, nested)
-
-
-def _models(annotation: Any) -> Iterator[type[pydantic.BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
-        yield annotation
-    if getattr(annotation, "__forward_arg__", annotation) == "SchemaProperty":
-        yield SchemaProperty
-    for inner in get_args(annotation):
-        yield from _models(inner)
 
 
 def _table(

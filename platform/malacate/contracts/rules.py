@@ -18,6 +18,7 @@ from malacate.contracts.table import Column, Table
 
 _LAST_INSTANT = 253_402_300_799_999_999
 _FIRST_INSTANT = -62_135_596_800_000_000
+_LAST_DAY, _FIRST_DAY = 2_932_896, -719_162
 
 
 def split(table: Table, chunk: Chunk, first_row: int) -> Chunk:
@@ -134,14 +135,15 @@ def _comparable(values: pa.Array, bound: float, rounding: str) -> tuple[pa.Array
 
 
 def _not_an_instant(column: Column, values: pa.Array) -> Finding:
-    if not pa.types.is_timestamp(column.type):
+    if pa.types.is_timestamp(column.type):
+        counted, first, last = values.view(pa.int64()), _FIRST_INSTANT, _LAST_INSTANT
+    elif pa.types.is_date32(column.type):
+        counted, first, last = values.view(pa.int32()), _FIRST_DAY, _LAST_DAY
+    else:
         return
-    micros = values.view(pa.int64())
-    found = pc.min_max(micros).as_py()
-    if _is(found["min"], lambda v: v < _FIRST_INSTANT) or _is(
-        found["max"], lambda v: v > _LAST_INSTANT
-    ):
-        outside = pc.or_(pc.less(micros, _FIRST_INSTANT), pc.greater(micros, _LAST_INSTANT))
+    found = pc.min_max(counted).as_py()
+    if _is(found["min"], lambda v: v < first) or _is(found["max"], lambda v: v > last):
+        outside = pc.or_(pc.less(counted, first), pc.greater(counted, last))
         yield "not_an_instant", "is outside the years 1 to 9999 (infinity, perhaps)", outside
 
 

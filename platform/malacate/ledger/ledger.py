@@ -107,8 +107,9 @@ class Ledger:
         }
 
     def _give_up_older(self, connection: sa.Connection, newer: Found) -> None:
+        """Only what nobody began: whoever died on one may have published it."""
         same = _same_object(newer)
-        idle = (BATCH.c.state == "seen") | self._abandoned(connection, same)
+        idle = (BATCH.c.state == "seen") & (BATCH.c.attempts == 0)
         values = {"state": "superseded", "reason": "superseded", "ended": self._clock()}
         values |= {"error": f"version {newer.version} came", "owner": None}
         older = sa.update(BATCH).where(same, idle, BATCH.c.ordinal < newer.ordinal)

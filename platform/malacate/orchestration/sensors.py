@@ -11,7 +11,7 @@ import dagster as dg
 
 from malacate.batch import Found
 from malacate.ledger.tables import BATCH
-from malacate.orchestration.raw_assets import RawAsset
+from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.orchestration.resources import Platform
 from malacate.sources.protocol import Known
 
@@ -62,3 +62,9 @@ def doorbell(raw: RawAsset, seconds: int) -> dg.SensorDefinition:
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=ring.run_key)])
 
     return drop_sensor
+
+
+def with_doorbells(raw: list[RawAsset], seconds: int) -> dg.Definitions:
+    """Assets of the routes, each with its doorbell."""
+    bells = [doorbell(one, seconds) for one in raw]
+    return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))

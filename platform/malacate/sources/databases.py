@@ -185,7 +185,7 @@ class _Session:
                         first += chunk.rows_read
                 if self.reading.keys is not None:
                     self._alive = self._read_keys(cursor)
-        except (dbapi.Error, pa.ArrowInvalid) as error:
+        except (dbapi.Error, pa.ArrowInvalid, OSError) as error:
             raise self.source._unreachable(error) from error
 
     def keys(self) -> Iterator[pa.RecordBatch]:
