@@ -8,7 +8,7 @@ import tempfile
 import textwrap
 import time
 import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -17,6 +17,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from malacate import cli
 from malacate.components.declared import load_declared, raw_assets
 from malacate.ingest import Ingest, Route
 from malacate.orchestration.resources import Platform
@@ -98,6 +99,8 @@ def sale(platform: dg.ResourceParam[object]) -> pa.Table:
 """
 HEADER = "sale_id,weight_t,buyer,sold_at"
 Sale = tuple[Any, ...]
+Answer = tuple[int, str, str]
+Command = Callable[..., Answer]
 
 
 def sales(*rows: Sale, header: str = HEADER) -> str:
@@ -282,3 +285,18 @@ def instance() -> Iterator[dg.DagsterInstance]:
     """Dagster without a past."""
     with dg.DagsterInstance.ephemeral() as made:
         yield made
+
+
+@pytest.fixture
+def malacate(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Command:
+    """Run ``malacate`` with arguments: its exit code, what it printed, and its complaints."""
+
+    def run(*arguments: str) -> Answer:
+        capsys.readouterr()
+        monkeypatch.setattr(sys, "argv", ["malacate", *arguments])
+        with pytest.raises(SystemExit) as ended:
+            cli.main()
+        told = capsys.readouterr()
+        return int(str(ended.value.code or 0)), told.out, told.err
+
+    return run

@@ -96,8 +96,7 @@ class Ingest:
         """
         report = Report()
         self.heal(route)
-        derived = [route.derives.target] if route.derives is not None else []
-        self.warehouse.ensure([route.table, *derived])
+        self.warehouse.ensure(_tables(route))
         for _ in range(2):
             known = self._known(route)
             found = route.source.discover(known)
@@ -153,6 +152,7 @@ class Ingest:
         Returns how many there are.
         """
         name = route.table.name
+        self.warehouse.ensure(_tables(route))
         order = sorted(self.lake.landings(name.schema, name.table), key=lambda x: x.ordinal)
         self.ledger.note([landing.found for landing in order])
         done = [self.warehouse.publish([_publication(route, x, 0)])[0] for x in order]
@@ -294,6 +294,10 @@ class Ingest:
             crash.point("loaded")
             self.lake.discard_input(claim.batch_id)
             crash.point("cleaned")
+
+
+def _tables(route: Route) -> list[Table]:
+    return [route.table] if route.derives is None else [route.table, route.derives.target]
 
 
 def _of(route: Route) -> tuple[ColumnElement[bool], ...]:

@@ -1,3 +1,3 @@
-from platform_tests.company import instance, shop
+from platform_tests.company import instance, malacate, shop
 
-__all__ = ["instance", "shop"]
+__all__ = ["instance", "malacate", "shop"]

@@ -523,3 +523,22 @@ def test_an_instant_keeps_its_microseconds_in_the_position(cursored: Database) -
     at = datetime(2026, 11, 3, 12, 0, 0, 123456, UTC) + timedelta(microseconds=1)
     micros = (at - datetime(1970, 1, 1, tzinfo=UTC)) // timedelta(microseconds=1)
     assert cursored.home.warehouse.position(cursored.table.name) == str(micros)
+
+
+def test_bytes_that_are_no_text_are_rejected_rows(
+    postgres_server: str, database: Database
+) -> None:
+    name = f"ascii_{database.url.partition('/t_')[2].partition('?')[0]}"
+    how = "encoding 'SQL_ASCII' locale 'C' template template0"
+    with psycopg.connect(postgres_server, autocommit=True) as server:
+        server.execute(f"create database {name} {how}")
+    try:
+        ascii_ = replace(database, url=postgres_server.replace("/postgres?", f"/{name}?"))
+        ascii_.run("create schema app", DDL)
+        ascii_.run("insert into app.truck values (1, 'fine'), (2, E'latin-\\xe9'), (3, 'fine')")
+        report = ascii_.load()
+        assert (report.total("rows_loaded"), report.total("rows_quarantined")) == (2, 1)
+        assert [row["id"] for row in ascii_.rows()] == [1, 3]
+    finally:
+        with psycopg.connect(postgres_server, autocommit=True) as server:
+            server.execute(f"drop database {name} with (force)")

@@ -6,6 +6,7 @@ import dagster as dg
 
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.upkeep import daily_upkeep
 
 
 @dg.definitions
@@ -26,5 +27,6 @@ def resources() -> dg.Definitions:
                 description="Silver and gold follow raw; tables of databases follow their cron.",
             )
         ],
+        schedules=[daily_upkeep],
         executor=dg.in_process_executor,
     )

@@ -151,8 +151,8 @@ class Lake:
         return pa.concat_tables(pq.read_table(self.root / part.path) for part in landing.parts)
 
     def _remove_parts(self, landing: Landing, keep: Landing) -> None:
-        kept = {part.path for part in _all_parts(keep)}
-        for part in _all_parts(landing):
+        kept = {part.path for part in keep.all_parts}
+        for part in landing.all_parts:
             if part.path not in kept:
                 (self.root / part.path).unlink(missing_ok=True)
 
@@ -230,11 +230,6 @@ def _copy(drop: BinaryIO, working: Path) -> tuple[int, str]:
 def _repeating(schema: pa.Schema) -> list[str]:
     """Columns whose values are likely to come back: text. Dictionaries of numbers cost more."""
     return [field.name for field in schema if pa.types.is_string(field.type)]
-
-
-def _all_parts(landing: Landing) -> list[Part]:
-    extras = [part for part in (landing.quarantine, landing.keys) if part]
-    return [*landing.parts, *extras]
 
 
 def _sync(path: Path) -> None:

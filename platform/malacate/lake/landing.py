@@ -48,6 +48,11 @@ class Landing:
     contract_version: str = ""
 
     @property
+    def all_parts(self) -> tuple[Part, ...]:
+        """Its rows, and what was kept beside them."""
+        return (*self.parts, *(part for part in (self.quarantine, self.keys) if part))
+
+    @property
     def found(self) -> Found:
         """The batch as it was found."""
         return Found(**{name: getattr(self, name) for name in Found.__dataclass_fields__})

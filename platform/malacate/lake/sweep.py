@@ -1,0 +1,68 @@
+"""What nobody needs any more: leavings of workers that died, and snapshots long replaced.
+
+Nothing younger than the retention goes, so a worker that is slow or asleep loses nothing.
+"""
+
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from malacate.lake.lake import Lake, manifest_path
+from malacate.lake.landing import Landing
+
+
+@dataclass(frozen=True)
+class Swept:
+    """What was removed."""
+
+    files: int
+    bytes: int
+
+
+def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0) -> Swept:
+    """Remove unfinished files, parts that no manifest names, and replaced snapshots.
+
+    The newest snapshot of a table stays, however old; so do all other landings.
+    """
+    before = time.time() - retention_seconds
+    landings = list(lake.landings())
+    replaced = {one.batch_id for one in _replaced(landings)}
+    removed = [*_old(lake.root / "tmp", before)]
+    for landing in landings:
+        manifest = lake.root / manifest_path(landing.schema, landing.table, landing.batch_id)
+        if landing.batch_id in replaced and manifest.stat().st_mtime < before:
+            removed.append(manifest)
+    kept = {
+        lake.root / part.path
+        for landing in landings
+        if lake.root / manifest_path(landing.schema, landing.table, landing.batch_id) not in removed
+        for part in landing.all_parts
+    }
+    for zone in ("final", "quarantine"):
+        parts = _old(lake.root / zone, before)
+        removed += [path for path in parts if path.suffix == ".parquet" and path not in kept]
+    return Swept(len(removed), sum(_unlink(path) for path in removed))
+
+
+def _replaced(landings: list[Landing]) -> Iterator[Landing]:
+    newest: dict[tuple[str, str], int] = {}
+    snapshots = [one for one in landings if one.kind == "snapshot"]
+    for one in snapshots:
+        table = (one.schema, one.table)
+        newest[table] = max(one.ordinal, newest.get(table, one.ordinal))
+    for one in snapshots:
+        if one.ordinal < newest[(one.schema, one.table)]:
+            yield one
+
+
+def _old(folder: Path, before: float) -> Iterator[Path]:
+    for path in folder.rglob("*"):
+        if path.is_file() and path.stat().st_mtime < before:
+            yield path
+
+
+def _unlink(path: Path) -> int:
+    size = path.stat().st_size
+    path.unlink(missing_ok=True)
+    return size
