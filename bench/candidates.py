@@ -1,4 +1,4 @@
-"""One candidate per process: ``candidates.py NAME SOURCE ROWS FOLDER``. Prints the rows it moved."""
+"""One candidate a process: ``candidates.py NAME SOURCE ROWS FOLDER``; prints the rows it moved."""
 
 import sys
 from collections.abc import Callable
@@ -96,7 +96,7 @@ def _dlt(url: str, rows: int, folder: Path, backend: str, destination: str) -> i
     pipeline = dlt.pipeline("bench", destination=places[destination](), dataset_name="x",
                             pipelines_dir=str(folder / "pipelines"))  # fmt: skip
     pipeline.run(table, loader_file_format="parquet", write_disposition="replace")
-    return sum(pipeline.last_trace.last_normalize_info.row_counts.values()) or rows
+    return pipeline.last_trace.last_normalize_info.row_counts[f"line_{rows}"]
 
 
 @candidate

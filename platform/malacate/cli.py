@@ -40,5 +40,5 @@ def main() -> None:
     except MalacateError as error:
         told = Console(stderr=True)
         told.print(f"[bold red]{error.reason}[/]", end=": ")
-        told.print(str(error), markup=False, highlight=False)
+        told.print(str(error), markup=False, highlight=False, soft_wrap=True)
         sys.exit(2)

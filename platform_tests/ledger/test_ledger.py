@@ -169,9 +169,7 @@ def test_two_processes_never_hold_the_same_claim(url: str) -> None:
     ledger = Ledger(url)
     ledger.note([drop(f"{i}") for i in range(40)])
     command = [sys.executable, "-c", WORKER.replace('sys.argv[3] == "hold"', "False"), url, "1"]
-    both = [
-        subprocess.Popen([*command, "x"], stdout=subprocess.PIPE, text=True) for _ in range(2)
-    ]
+    both = [subprocess.Popen([*command, "x"], stdout=subprocess.PIPE, text=True) for _ in range(2)]
     outputs = [process.communicate()[0].split() for process in both]
     assert [process.returncode for process in both] == [0, 0]
     # One may take over what the other held once that one has ended, never before.

@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 import pyarrow as pa
 import pytest
+from platform_tests.conftest import PlatformHome
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
@@ -16,7 +17,6 @@ from malacate.ingest import Report, Route
 from malacate.names import TableName
 from malacate.sources.databases import Cursor, DatabaseTable
 from malacate.sources.protocol import Known
-from platform_tests.conftest import PlatformHome
 
 COLUMNS = (
     Column("id", pa.int64(), True),
@@ -326,7 +326,12 @@ def test_every_type_arrives_exactly_and_so_do_nulls(database: Database) -> None:
 REJECTED = {
     "infinity": ("timestamptz", pa.timestamp("us", "UTC"), "'infinity'", "not_an_instant"),
     "minus infinity": ("timestamptz", pa.timestamp("us", "UTC"), "'-infinity'", "not_an_instant"),
-    "before Christ": ("timestamptz", pa.timestamp("us", "UTC"), "'0044-03-15 BC'", "not_an_instant"),
+    "before Christ": (
+        "timestamptz",
+        pa.timestamp("us", "UTC"),
+        "'0044-03-15 BC'",
+        "not_an_instant",
+    ),
     "year 10000": ("timestamp", pa.timestamp("us"), "'10000-01-01'", "not_an_instant"),
     "an infinite day": ("date", pa.date32(), "'infinity'", "not_an_instant"),
     "a day before Christ": ("date", pa.date32(), "'0044-03-15 BC'", "not_an_instant"),
@@ -506,7 +511,9 @@ def test_a_table_that_may_not_be_read_is_unreachable(database: Database) -> None
 def test_a_session_that_is_cut_under_the_read_loads_nothing_and_is_tried_again(
     database: Database,
 ) -> None:
-    database.run("insert into app.truck select i, repeat('x', 500) from generate_series(1, 100000) i")
+    database.run(
+        "insert into app.truck select i, repeat('x', 500) from generate_series(1, 100000) i"
+    )
     (found,) = database.source.discover(Known())
     chunks = database.source.read(found, database.home.lake).chunks
     next(chunks)
@@ -525,9 +532,7 @@ def test_an_instant_keeps_its_microseconds_in_the_position(cursored: Database) -
     assert cursored.home.warehouse.position(cursored.table.name) == str(micros)
 
 
-def test_bytes_that_are_no_text_are_rejected_rows(
-    postgres_server: str, database: Database
-) -> None:
+def test_bytes_that_are_no_text_are_rejected_rows(postgres_server: str, database: Database) -> None:
     name = f"ascii_{database.url.partition('/t_')[2].partition('?')[0]}"
     how = "encoding 'SQL_ASCII' locale 'C' template template0"
     with psycopg.connect(postgres_server, autocommit=True) as server:

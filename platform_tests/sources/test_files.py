@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from platform_tests.conftest import PlatformHome
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
@@ -16,7 +17,6 @@ from malacate.lake.folder import Folder
 from malacate.names import TableName
 from malacate.sources.files import FileDrops, found_in, stage
 from malacate.sources.protocol import Known
-from platform_tests.conftest import PlatformHome
 
 TABLE = Table(
     TableName("raw_lab", "rock"),
@@ -60,7 +60,12 @@ def test_every_file_is_loaded_once(platform_home: PlatformHome, root: Path) -> N
 
 @pytest.mark.parametrize(
     "pair",
-    [("\u00e9.csv", "e\u0301.csv"), ("a.csv", "A.csv"), ("a%0Ab.csv", "a\nb.csv"), ("a.csv", "a .csv")],
+    [
+        ("\u00e9.csv", "e\u0301.csv"),
+        ("a.csv", "A.csv"),
+        ("a%0Ab.csv", "a\nb.csv"),
+        ("a.csv", "a .csv"),
+    ],
 )
 def test_names_that_are_nearly_one_stay_two(
     platform_home: PlatformHome, root: Path, pair: tuple[str, str]

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from platform_tests.warehouse.batches import Batches, drop, table
 
 from malacate.contracts.table import Column
 from malacate.lake.lake import Lake
@@ -16,7 +17,6 @@ from malacate.names import TableName
 from malacate.warehouse.derive import CHANGE_COLUMNS, Fold, HourlyStats
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Derivation
-from platform_tests.warehouse.batches import Batches, drop, table
 
 STATE = table(
     Column("site", pa.string(), True),

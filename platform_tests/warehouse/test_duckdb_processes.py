@@ -7,11 +7,11 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from platform_tests.warehouse.batches import Batches, drop, table
 
 from malacate.errors import WarehouseBusy
 from malacate.lake.lake import Lake
 from malacate.warehouse.duckdb import DuckDBWarehouse
-from platform_tests.warehouse.batches import Batches, drop, table
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -11,6 +11,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 import pytest
+from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
@@ -19,7 +20,6 @@ from malacate.lake.lake import Lake
 from malacate.names import TableName
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Partition, Publication, Warehouse
-from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
 
 NAME = TableName("raw_lab", "rock")
 MAKERS: Mapping[str, Callable[[Path, Path], Warehouse]] = {
@@ -308,7 +308,7 @@ def test_a_value_that_looks_like_sql_is_a_value(warehouse: Warehouse, append: Ba
     outcome(warehouse, append.of(drop(name), rows(1, name=name)))
     outcome(warehouse, append.of(drop(name, 2), rows(2, name=name)))
     assert held(warehouse) == rows(2, name=name)
-    found = warehouse.query('select count(*) as n from raw_lab.rock where name = $n', {"n": name})
+    found = warehouse.query("select count(*) as n from raw_lab.rock where name = $n", {"n": name})
     assert found.to_pylist() == [{"n": 1}]
 
 
@@ -375,7 +375,8 @@ def test_a_narrowed_column_is_drift_and_changes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("old", "new"), [(pa.int64(), pa.string()), (pa.string(), pa.date32()), (pa.int64(), pa.bool_())]
+    ("old", "new"),
+    [(pa.int64(), pa.string()), (pa.string(), pa.date32()), (pa.int64(), pa.bool_())],
 )
 def test_a_column_of_another_kind_is_drift(
     warehouse: Warehouse, lake: Lake, old: pa.DataType, new: pa.DataType
@@ -396,9 +397,7 @@ def test_ensure_makes_an_empty_table_and_may_be_repeated(
     assert ids(warehouse) == [1]
 
 
-def test_many_publications_are_one_transaction(
-    warehouse: Warehouse, append: Batches
-) -> None:
+def test_many_publications_are_one_transaction(warehouse: Warehouse, append: Batches) -> None:
     many = [append.of(drop(f"{i}"), rows(i)) for i in range(100)]
     assert outcome(warehouse, *many) == ["published"] * 100
     assert ids(warehouse) == list(range(100))

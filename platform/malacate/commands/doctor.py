@@ -22,6 +22,8 @@ from malacate.warehouse.protocol import Warehouse
 Finding = tuple[str, bool, str, str]
 """What was looked at, whether it is right, what was found, and the fix."""
 
+_CLOSED = "select 1 from pg_namespace where nspname = %s and not has_schema_privilege(oid, 'usage')"
+
 
 def doctor(as_json: Json = False) -> None:
     """Look at connections, privileges, versions and folders. Exit 1 if something needs a fix."""
@@ -94,16 +96,23 @@ def _version(reads: DatabaseTable) -> str:
 
 
 def _readable(reads: DatabaseTable) -> str:
+    schema = reads.relation.rpartition(".")[0]
     with reads.connect() as connection:
+        if connection.execute(_CLOSED, [schema]).fetchone():
+            raise _refused(f"grant usage on schema {schema} to {connection.info.user};")
         columns = catalog(connection, reads.relation)
         query = "select has_table_privilege(current_user, to_regclass(%s), 'select')"
         allowed = connection.execute(query, [quoted_path(reads.relation)]).fetchone()
         user = connection.info.user
     if allowed and allowed[0]:
         return f"{len(columns)} columns"
-    raise MalacateError(
+    raise _refused(f"grant select on {reads.relation} to {user};")
+
+
+def _refused(statement: str) -> MalacateError:
+    return MalacateError(
         "this user may not read the table",
-        f"Run as its owner: grant select on {reads.relation} to {user};",
+        f"Run as its owner: {statement}",
         actual="permission denied",
     )
 

@@ -55,6 +55,8 @@ def as_json(row: pa.RecordBatch) -> bytes:
 def _value(column: pa.Array) -> Any:
     try:
         return _finite(column.to_pylist()[0])
+    except UnicodeDecodeError:
+        return column.cast(pa.binary()).to_pylist()[0]
     except (OverflowError, ValueError):
         # Arrow holds instants and days that Python's calendar does not reach.
         return _finite(column.cast(_counted(column.type)).to_pylist()[0])

@@ -73,7 +73,9 @@ class DatabaseTable:
     def connect(self) -> Iterator[psycopg.Connection]:
         """A session for small questions; raises ``SourceUnreachable`` with advice."""
         try:
-            with psycopg.connect(self.resolve(self.url), connect_timeout=10) as connection:
+            # Names in a SQL_ASCII database would come as bytes otherwise.
+            url, encoding = self.resolve(self.url), "utf8"
+            with psycopg.connect(url, connect_timeout=10, client_encoding=encoding) as connection:
                 yield connection
         except psycopg.Error as error:
             raise self._unreachable(error) from error

@@ -90,10 +90,20 @@ where c.relname = %s and c.relkind in ('r', 'p', 'v', 'm', 'f')
 
 def observe(source: str, url: str, name: str) -> Table:
     """The table called ``name``, in whatever schema it is, as a contract could promise it."""
-    with psycopg.connect(url, connect_timeout=10) as connection:
-        found = connection.execute(_NAMED, [name]).fetchone()
-        relation, text = (found[1], found[2]) if found else (name, "")
-        columns = list(catalog(connection, relation).values())
+    try:
+        with psycopg.connect(url, connect_timeout=10) as connection:
+            found = connection.execute(_NAMED, [name]).fetchone()
+            relation, text = (found[1], found[2]) if found else (name, "")
+            columns = list(catalog(connection, relation).values())
+    except psycopg.Error as error:
+        raise SourceUnreachable(
+            "the database does not answer as it should",
+            "Run `malacate doctor`: it names the host, the user or the privilege that is wrong.",
+            source=source,
+            object=name,
+            actual=str(error).strip().partition("\n")[0],
+            reason="unreachable",
+        ) from error
     keys = sorted((c for c in columns if c.key_position), key=lambda c: c.key_position)
     return Table(
         TableName(f"raw_{source}", name),
@@ -101,7 +111,7 @@ def observe(source: str, url: str, name: str) -> Table:
             Column(c.name.lower(), c.type, c.required, c.description, physical_name=c.name)
             for c in columns
         ),
-        tuple(column.name for column in keys),
+        tuple(column.name.lower() for column in keys),
         text,
         relation,
     )
@@ -166,10 +176,11 @@ def delivered(
 def _typed(values: pa.Array, kind: pa.DataType, wanted: pa.DataType) -> pa.Array | None:
     if pa.types.is_int64(values.type) and pa.types.is_decimal(kind):
         values = unscaled(values, kind.precision, kind.scale)
-    if values.type == wanted:
-        return values
     try:
-        return values.cast(wanted)
+        if pa.types.is_string(values.type):
+            # A SQL_ASCII database holds whatever bytes it was given.
+            values.validate(full=True)
+        return values if values.type == wanted else values.cast(wanted)
     except pa.ArrowInvalid:
         return None
 
@@ -179,7 +190,7 @@ def _one_by_one(values: pa.Array, wanted: pa.DataType) -> tuple[pa.Array, np.nda
     for index in range(len(values)):
         try:
             cells.append(values.slice(index, 1).cast(wanted)[0].as_py())
-        except pa.ArrowInvalid:
+        except (pa.ArrowInvalid, UnicodeDecodeError):
             cells.append(None)
             bad[index] = True
     return pa.array(cells, wanted), bad
