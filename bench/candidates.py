@@ -1,8 +1,12 @@
 """One candidate a process: ``candidates.py NAME SOURCE ROWS FOLDER``; prints the rows it moved."""
 
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
+
+READY = 0.0
+"""When the candidate had imported what it needs: its own work begins there."""
 
 CANDIDATES: dict[str, Callable[[str, int, Path], int]] = {}
 
@@ -13,11 +17,18 @@ def candidate(run: Callable[[str, int, Path], int]) -> Callable[[str, int, Path]
     return run
 
 
+def ready() -> None:
+    """Called by each candidate once it has imported what it needs."""
+    global READY
+    READY = time.perf_counter()
+
+
 @candidate
 def copy_binary(url: str, rows: int, folder: Path) -> int:
     """The limit: the server's own binary COPY, its bytes thrown away."""
     import psycopg
 
+    ready()
     size = 0
     with psycopg.connect(url) as connection:
         query = f"copy (select * from line_{rows}) to stdout (format binary)"
@@ -60,7 +71,9 @@ def malacate_landed(url: str, rows: int, folder: Path) -> int:
 
     from malacate.sources.databases import DatabaseTable
 
-    return _landed(_ingest(folder), _route(DatabaseTable(line(rows), url), "snapshot"))
+    ingest = _ingest(folder)
+    ready()
+    return _landed(ingest, _route(DatabaseTable(line(rows), url), "snapshot"))
 
 
 @candidate
@@ -71,6 +84,7 @@ def malacate_published(url: str, rows: int, folder: Path) -> int:
     from malacate.sources.databases import DatabaseTable
 
     ingest = _ingest(folder)
+    ready()
     report = ingest.run(_route(DatabaseTable(line(rows), url), "snapshot"))
     return report.total("rows_loaded")
 
@@ -83,6 +97,7 @@ def _dlt(url: str, rows: int, folder: Path, backend: str, destination: str) -> i
     import dlt
     from dlt.sources.sql_database import sql_table
 
+    ready()
     fast = {"return_type": "arrow_stream", "batch_size": 100_000}
     settings = {"backend_kwargs": fast} if backend == "connectorx" else {}
     table = sql_table(
@@ -126,6 +141,7 @@ def pandas_files(url: str, rows: int, folder: Path) -> int:
     import sqlalchemy as sa
     from source import line
 
+    ready()
     engine = sa.create_engine(url.replace("postgresql:", "postgresql+psycopg:"))
     schema, done = line(rows).schema, 0
     with (
@@ -144,6 +160,7 @@ def avro_blocks(path: str, rows: int, folder: Path) -> int:
     """The limit: every block decompressed, none decoded."""
     import fastavro
 
+    ready()
     with Path(path).open("rb") as file:
         return sum(block.num_records for block in fastavro.block_reader(file))
 
@@ -158,6 +175,7 @@ def avro_fastavro(path: str, rows: int, folder: Path) -> int:
     import pyarrow.parquet as pq
     from source import drop
 
+    ready()
     schema, done = drop().schema, 0
     with (
         Path(path).open("rb") as file,
@@ -175,14 +193,17 @@ def avro_malacate(path: str, rows: int, folder: Path) -> int:
     """Discover, claim, copy, walk, decode, split, land: Parquet in the lake."""
     from source import drop
 
-    from malacate.formats import FileFormat
+    from malacate.formats import FileFormat, avro  # noqa: F401
     from malacate.lake.folder import Folder
     from malacate.sources.files import FileDrops
 
     drops = FileDrops(drop(), Folder(Path(path).parent), FileFormat("avro"))
-    return _landed(_ingest(folder), _route(drops, "append"))
+    ingest, route = _ingest(folder), _route(drops, "append")
+    ready()
+    return _landed(ingest, route)
 
 
 if __name__ == "__main__":
     name, source, rows, folder = sys.argv[1:]
-    print(CANDIDATES[name](source, int(rows), Path(folder)))
+    moved = CANDIDATES[name](source, int(rows), Path(folder))
+    print(time.perf_counter() - READY, moved)

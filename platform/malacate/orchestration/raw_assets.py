@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 import dagster as dg
 
 from malacate.contracts.table import Table
+from malacate.errors import ConfigError
 from malacate.ingest import Ingest, Report, Route
 from malacate.orchestration.checks import Promises
 from malacate.orchestration.metadata import (
@@ -94,7 +95,11 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None]]:
         ingest = platform.ingest(lambda name, rows: context.log.debug(f"{name}: {rows} rows"))
-        report = ingest.run(route)
+        try:
+            report = ingest.run(route)
+        except ConfigError as error:
+            # Trying again changes no file and no variable.
+            raise dg.Failure(str(error), allow_retries=False) from error
         yield from _results(raw, ingest, report)
         ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
 
