@@ -107,7 +107,7 @@ def test_a_quoted_identifier_is_one_token_that_reads_back_as_itself(
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres", "bigquery"])
-@THOUSAND
+@settings(max_examples=200, deadline=None)
 @given(schema=HOSTILE, table=HOSTILE, column=HOSTILE)
 def test_a_statement_of_quoted_names_parses_back_to_them(
     dialect: str, schema: str, table: str, column: str

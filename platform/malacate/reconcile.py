@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import duckdb
+import pyarrow as pa
 
 from malacate.contracts.table import Table
 from malacate.ingest import Ingest, Route
@@ -73,8 +74,7 @@ def compare(
     """The multisets of rows of one table in two warehouses, by key (or whole rows without one)."""
     columns = [c.name for c in table.columns if c.name not in _NOT_COMPARED]
     source = fresh.warehouse.read(table.name, columns)
-    is_there = real.warehouse.exists(table.name)
-    target = real.warehouse.read(table.name, columns) if is_there else source.slice(0, 0)
+    target = _standing(real, table, source.schema)
     key = ", ".join(quote(name, "duckdb") for name in table.key or columns)
     late = "false"
     if due is not None:
@@ -99,6 +99,17 @@ def compare(
         "/".join(table.name.key), source.num_rows, target.num_rows, quarantined,
         lost, twice, wrong, behind, shown,
     )  # fmt: skip
+
+
+def _standing(real: Ingest, table: Table, schema: pa.Schema) -> pa.Table:
+    """The table as it is; one that was not made yet, or a column that is new, is empty."""
+    if not real.warehouse.exists(table.name):
+        return schema.empty_table()
+    rows = real.warehouse.read(table.name)
+    for field in schema:
+        if field.name not in rows.schema.names:
+            rows = rows.append_column(field, pa.nulls(rows.num_rows, field.type))
+    return rows.select(schema.names)
 
 
 _COUNTS = (

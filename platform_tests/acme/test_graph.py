@@ -25,8 +25,9 @@ SNAPSHOT = Path(__file__).with_name("graph.txt")
 LAYERS = {"source": 3, "raw": 3, "silver": 2, "gold": 2, "ops": 2}
 """How many parts the key of an asset of each layer has."""
 SUFFIX = {
-    "t": "_t", "kg": "_kg", "g/t": "_g_t", "t/h": ("tph", "_t_h"), "pct": "_pct", "m": "_m", "s": "_s",
-    "h": "_h", "mm/s": "_mm_s", "MPa": "_mpa", "L": "_l", "Hz": "_hz", "V": "_v", "degC": "_c",
+    "t": "_t", "kg": "_kg", "g/t": "_g_t", "t/h": ("tph", "_t_h"), "pct": "_pct", "m": "_m",
+    "s": "_s", "h": "_h", "mm/s": "_mm_s", "MPa": "_mpa",
+    "L": "_l", "Hz": "_hz", "V": "_v", "degC": "_c",
 }  # fmt: skip
 ENDINGS = {"_at": ("timestamp", "timestamptz"), "_on": ("date",)}
 

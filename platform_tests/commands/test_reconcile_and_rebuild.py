@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from platform_tests.company import Command, Company, newer, sale, sales
+from platform_tests.company import CONTRACT, Command, Company, newer, sale, sales
 
 SALE = "raw/shop/sale"
 
@@ -175,3 +175,14 @@ def test_a_table_that_was_never_made_lacks_all_that_its_source_has(
     assert (code, rows[SALE]["lost"], rows[SALE]["target_rows"]) == (1, 2, 0)
     assert rows["raw/shop/refund"]["lost"] == 0
     assert not Path(shop.ingest.warehouse.location).exists()
+
+
+def test_a_column_that_is_new_in_the_contract_is_no_difference_until_it_has_values(
+    stocked: Company, malacate: Command
+) -> None:
+    colour = "      - {name: colour, logicalType: string, physicalType: varchar,\n"
+    colour += '         customProperties: [{property: since, value: "1.1.0"}]}\n'
+    grown = CONTRACT.replace("      - {name: sold_at", f"{colour}      - {{name: sold_at")
+    stocked.write("defs/shop/contract.odcs.yaml", grown)
+    code, rows = found(malacate)
+    assert (code, rows[SALE]["target_rows"], rows[SALE]["wrong"]) == (0, 5, 0)

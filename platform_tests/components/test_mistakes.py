@@ -207,6 +207,22 @@ def test_a_password_in_a_file_is_refused_and_not_repeated(shop: Company, url: st
     assert "secret@" not in str(error)
 
 
+@pytest.mark.parametrize("cron", ["soon", "* * *", "99 * * * *"])
+def test_a_cron_that_is_none_is_refused_with_the_place(shop: Company, cron: str) -> None:
+    text = f"""
+    type: malacate.components.DatabaseTables
+    attributes:
+      source: shop
+      url: ${{SHOP_URL}}
+      cron: "{cron}"
+      tables: [{{name: sale}}]
+    """
+    file = shop.write("defs/shop/defs.yaml", text)
+    error = mistake(shop)
+    assert (error.reason, error.object) == ("bad_cron", placed(file, "attributes:"))
+    assert "*/15 * * * *" in error.advice
+
+
 def test_a_cursor_that_is_no_column_is_refused(shop: Company) -> None:
     text = """
     type: malacate.components.DatabaseTables

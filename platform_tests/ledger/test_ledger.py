@@ -340,16 +340,20 @@ def test_without_supersede_every_version_waits(ledger: Ledger) -> None:
     assert len(ledger.claim("lab", "rock", 9)) == 2
 
 
-def test_a_live_claim_is_not_superseded_and_a_lapsed_one_is(ledger: Ledger, clock: Clock) -> None:
+def test_what_somebody_began_is_not_superseded_for_it_may_be_published(
+    ledger: Ledger, clock: Clock
+) -> None:
     ledger.note([drop(version=1)])
     (claim,) = ledger.claim("lab", "rock")
     ledger.note([drop(version=2)], supersede=True)
     assert row(ledger, drop(version=1))["state"] == "processing"
     clock.now += 61
     ledger.note([drop(version=3)], supersede=True)
-    assert row(ledger, drop(version=1))["state"] == "superseded"
-    with pytest.raises(Fenced):
-        ledger.finish(claim, LOADED)
+    assert row(ledger, drop(version=1))["state"] == "processing"
+    ledger.give_back(claim, "interrupted")
+    ledger.note([drop(version=4)], supersede=True)
+    states = [row(ledger, drop(version=version))["state"] for version in (1, 2, 3, 4)]
+    assert states == ["seen", "superseded", "superseded", "seen"]
 
 
 def test_what_is_given_up_fences_its_worker(ledger: Ledger) -> None:

@@ -110,7 +110,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[list[Row]], dict[tuple[str, int], 
     return [order[i : i + size] for i in range(0, len(order), size)], known
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(deliveries())
 def test_any_delivery_of_a_history_folds_to_the_same_state(
     delivery: tuple[list[list[Row]], dict[tuple[str, int], tuple[Any, bool]]],
@@ -232,7 +232,7 @@ def plain(hours: list[Row]) -> list[Row]:
 READINGS = [reading(i, 1.0 + i / 7, 3.0 - i / 9, f"g{i % 2}") for i in range(12)]
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=7, deadline=None)
 @given(st.permutations(READINGS), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5))
 def test_hours_do_not_depend_on_how_readings_came(
     order: list[Row], size: int, together: int, repeated: int

@@ -46,6 +46,7 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
         by_reference(self.url)
+        _require_cron(self.cron)
         tables = promised(folder, self.source, [table.name for table in self.tables])
         return [self._raw(tables[table.name], table) for table in self.tables]
 
@@ -61,6 +62,16 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
         mode = WriteMode.UPSERT if cursor else WriteMode.SNAPSHOT
         kinds = frozenset({"postgres", "duckdb"})
         return RawAsset(Route(table, source, mode), kinds, cron=self.cron)
+
+
+def _require_cron(cron: str) -> None:
+    try:
+        dg.AutomationCondition.on_cron(cron or "@daily")
+    except Exception as error:
+        raise ConfigError(
+            f"{cron!r} is no cron expression", 'Write five fields, such as "*/15 * * * *".',
+            reason="bad_cron",
+        ) from error  # fmt: skip
 
 
 def _require(table: Table, cursor: Cursor) -> None:
