@@ -239,3 +239,33 @@ def test_hours_do_not_depend_on_how_readings_came(
 ) -> None:
     batches = [order[i : i + size] for i in range(0, len(order), size)] + [order[:repeated]]
     assert plain(hours_after(batches, together)) == plain(hours_after([READINGS]))
+
+
+def after_versions(published: Any, by: Derivation, versions: Sequence[Sequence[Row]]) -> list[Row]:
+    """Publish versions of one file, each in place of the one before; read what is derived."""
+    with tempfile.TemporaryDirectory(prefix="mlc") as folder:
+        lake = Lake(Path(folder) / "lake")
+        warehouse = DuckDBWarehouse(Path(folder) / "w.duckdb", lake.root)
+        make = Batches(lake, published)
+        for ordinal, rows in enumerate(versions, 1):
+            warehouse.publish([make.of(drop("f", ordinal), rows, derives=by)])
+        rows: list[Row] = warehouse.read(by.target.name).to_pylist()
+    return rows
+
+
+def test_an_hour_that_a_replaced_file_leaves_empty_goes_with_it() -> None:
+    hours = after_versions(READING, HourlyStats(HOURS, 4), [[reading(0)], [reading(4)]])
+    assert [(h["hour_at"], h["readings"]) for h in hours] == [(EPOCH + timedelta(hours=1), 1)]
+
+
+def test_an_hour_that_a_replaced_file_leaves_in_part_is_computed_again() -> None:
+    versions = [[reading(0), reading(1)], [reading(1)]]
+    (hour,) = after_versions(READING, HourlyStats(HOURS, 4), versions)
+    assert (hour["readings"], hour["revision"]) == (1, 2)
+
+
+def test_a_key_that_a_replaced_file_no_longer_changes_is_folded_again() -> None:
+    first = [change("I", ("a", 1), 10, 1), change("I", ("b", 2), 20, 2)]
+    second = [change("I", ("b", 2), 20, 2)]
+    rows = after_versions(LOG, Fold(STATE), [first, second])
+    assert [(row["site"], row["id"], row["value"]) for row in rows] == [("b", 2, 20)]

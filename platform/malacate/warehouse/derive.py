@@ -49,16 +49,19 @@ class Fold:
         """The state table."""
         return self.table.having(*STATE_COLUMNS)
 
+    def touched(self, published: Table) -> str:
+        """Keys that changed."""
+        return f"select distinct {_q(self.table.key)} from {_rows_touching(published)}"
+
     def statements(self, published: Table) -> Sequence[str]:
-        """Recompute the keys that the batch touched from the whole change log."""
+        """Recompute those keys from the whole change log."""
         log, state = published.name.sql("duckdb"), self.target.name.sql("duckdb")
         key = _q(self.table.key)
         columns = _q([c.name for c in self.target.columns if c.name != "is_deleted"])
-        touched = f"select distinct {key} from {log} where {BATCH_COLUMN} = $batch_id"
         return (
-            f"delete from {state} where ({key}) in ({touched})",
+            f"delete from {state} where ({key}) in (from touched)",
             f"insert into {state} by name select {columns}, _op = 'D' as is_deleted, "
-            f"{BATCH_COLUMN} from {log} where ({key}) in ({touched}) "
+            f"{BATCH_COLUMN} from {log} where ({key}) in (from touched) "
             f"qualify row_number() over (partition by {key} order by {_order()}) = 1",
         )
 
@@ -66,6 +69,10 @@ class Fold:
         """Every column from the one of its name; the tombstone from the operation."""
         names = [column.name for column in self.target.columns]
         return {name: ["_op"] if name == "is_deleted" else [name] for name in names}
+
+
+def _rows_touching(published: Table) -> str:
+    return f"{published.name.sql('duckdb')} where {BATCH_COLUMN} in (from touching)"
 
 
 def _order() -> str:
@@ -98,16 +105,17 @@ class HourlyStats:
         """The table of hours."""
         return self.table
 
+    def touched(self, published: Table) -> str:
+        """Hours that a reading came to, or left."""
+        hour = "date_trunc('hour', measured_at) as hour_at"
+        return f"select distinct sensor_id, {hour} from {_rows_touching(published)}"
+
     def statements(self, published: Table) -> Sequence[str]:
-        """Recompute the hours of the batch's readings from all readings of those hours."""
+        """Recompute those hours from all of their readings; one without readings goes."""
         raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
-        touched = (
-            f"select distinct sensor_id, date_trunc('hour', measured_at) as hour_at from {raw} "
-            f"where {BATCH_COLUMN} = $batch_id"
-        )
         return (
-            f"create or replace temp table hour_now as with touched as ({touched}), "
-            "once as (select distinct on (r.sensor_id, r.seq) r.*, t.hour_at "
+            "create or replace temp table hour_now as with once as ("
+            "select distinct on (r.sensor_id, r.seq) r.*, t.hour_at "
             f"from {raw} r join touched t on r.sensor_id = t.sensor_id "
             "and date_trunc('hour', r.measured_at) = t.hour_at "
             "order by r.sensor_id, r.seq, r.measured_at) "
@@ -123,7 +131,9 @@ class HourlyStats:
             "(h.readings, h.rms_mm_s, h.ppv_mm_s, h.peak_pvs_mm_s) is distinct from "
             "(n.readings, n.rms_mm_s, n.ppv_mm_s, n.peak_pvs_mm_s)",
             f"delete from {hours} where (sensor_id, hour_at) in "
-            "(select sensor_id, hour_at from hour_changed)",
+            "(select sensor_id, hour_at from hour_changed) "
+            "or ((sensor_id, hour_at) in (from touched) "
+            "and (sensor_id, hour_at) not in (select sensor_id, hour_at from hour_now))",
             f"insert into {hours} by name from hour_changed",
         )
 

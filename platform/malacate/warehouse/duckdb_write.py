@@ -15,7 +15,7 @@ from malacate.errors import ConfigError
 from malacate.lake.landing import Part
 from malacate.names import quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, make_schema
-from malacate.warehouse.protocol import BATCH_COLUMN, Partition, Publication
+from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
 
 
 def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
@@ -25,16 +25,40 @@ def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: P
         deleted = 0
     else:
         follow(connection, this.table)
+        if this.derives is not None:
+            _touch_what_goes(connection, this, this.derives)
         deleted = _make_room(connection, this, lake_root)
         _insert(connection, this, lake_root)
         _require_inside(connection, this)
     _quarantine(connection, this, lake_root)
     if this.derives is not None:
-        follow(connection, this.derives.target)
-        for statement in this.derives.statements(this.table):
-            uses = "$batch_id" in statement
-            connection.execute(statement, {"batch_id": this.landing.batch_id} if uses else {})
+        _derive(connection, this, this.derives)
     return deleted
+
+
+def _touch_what_goes(
+    connection: duckdb.DuckDBPyConnection, this: Publication, derives: Derivation
+) -> None:
+    """Remember the keys that older versions of the object fed, while their rows are there."""
+    landing = this.landing
+    connection.execute(
+        "create or replace temp table touching as select $batch_id as batch_id union "
+        "select batch_id from malacate.loads "
+        "where schema_name = $schema and table_name = $table and object = $object",
+        {"batch_id": landing.batch_id, "schema": landing.schema, "table": landing.table,
+         "object": landing.object},
+    )  # fmt: skip
+    select = derives.touched(this.table)
+    connection.execute(f"create or replace temp table touched as {select}")
+
+
+def _derive(connection: duckdb.DuckDBPyConnection, this: Publication, derives: Derivation) -> None:
+    follow(connection, derives.target)
+    both = f"from touched union {derives.touched(this.table)}"
+    connection.execute(f"create or replace temp table touched as {both}")
+    for statement in derives.statements(this.table):
+        uses = "$batch_id" in statement
+        connection.execute(statement, {"batch_id": this.landing.batch_id} if uses else {})
 
 
 def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:

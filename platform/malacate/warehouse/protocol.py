@@ -22,8 +22,14 @@ class Derivation(Protocol):
     def target(self) -> Table:
         """The derived table."""
 
+    def touched(self, published: Table) -> str:
+        """DuckDB SELECT of the keys of ``target`` that rows of the batches in ``touching`` feed."""
+
     def statements(self, published: Table) -> Sequence[str]:
-        """DuckDB SQL over ``$batch_id``; run after the rows of that batch are in place."""
+        """DuckDB SQL that recomputes what the table ``touched`` names; ``$batch_id`` may be used.
+
+        ``touched`` holds the keys of the batch, and of the versions that it replaced.
+        """
 
     def lineage(self) -> Mapping[str, Sequence[str]]:
         """Columns of ``target`` with the published columns they are computed of."""
