@@ -3,7 +3,7 @@ FROM python:3.11-slim-bookworm AS build
 WORKDIR /srv/malacate
 RUN python -m venv /srv/venv
 COPY requirements.lock ./
-RUN /srv/venv/bin/pip install --no-cache-dir --compile --require-hashes -r requirements.lock
+RUN /srv/venv/bin/pip install --no-cache-dir --compile --no-deps --require-hashes -r requirements.lock
 COPY pyproject.toml README.md workspace.yaml ./
 COPY platform platform
 COPY dbt dbt

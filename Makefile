@@ -13,7 +13,7 @@ unexport PYTHONDONTWRITEBYTECODE
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: $(PYTHON) was not found. Name yours: make $(firstword $(MAKECMDGOALS)) PYTHON=python3"; exit 1; }
 	@echo "Installing what requirements.lock pins (once, about a minute) ..."
 	@test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes -r requirements.lock
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@
 
@@ -47,7 +47,7 @@ faults: ready  ## the crash driver, long form
 	@$(BIN)/python platform_tests/faults/run.py --long
 
 bench: ready  ## speed as ratios against named peers and limits, in one run
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --require-hashes -r requirements-bench.lock
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes -r requirements-bench.lock
 	@$(BIN)/python bench/run.py
 
 stop:  ## stop the mine's systems
