@@ -42,6 +42,16 @@ def test_replaced_snapshots_go_and_the_newest_stays(tmp_path: Path) -> None:
     assert not Path(lake.uri(first.parts[0].path)).exists()
 
 
+def test_the_newest_old_snapshot_stays_while_a_younger_one_may_wait(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    served = land(lake, 1)
+    age(lake)
+    waiting = land(lake, 2)
+
+    assert sweep(lake, WEEK).files == 0
+    assert lake.read(served).num_rows == lake.read(waiting).num_rows == 1
+
+
 def test_windows_and_objects_stay_however_old(tmp_path: Path) -> None:
     lake = Lake(tmp_path)
     kept = [land(lake, n, kind) for n in (1, 2) for kind in ("window", "object")]

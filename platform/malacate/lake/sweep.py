@@ -23,26 +23,28 @@ class Swept:
 def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0) -> Swept:
     """Remove unfinished files, parts that no manifest names, and replaced snapshots.
 
-    The newest snapshot of a table stays, however old; so do all other landings.
+    Of a table's snapshots that are past the retention the newest stays, however old: a younger
+    one may have landed without being published yet. All other landings stay.
     """
     before = time.time() - retention_seconds
     landings = list(lake.landings())
-    replaced = {one.batch_id for one in _replaced(landings)}
-    removed = [*_old(lake.root / "tmp", before)]
-    for landing in landings:
-        manifest = lake.root / manifest_path(landing.schema, landing.table, landing.batch_id)
-        if landing.batch_id in replaced and manifest.stat().st_mtime < before:
-            removed.append(manifest)
+    old = [one for one in landings if _manifest(lake, one).stat().st_mtime < before]
+    manifests = {_manifest(lake, one) for one in _replaced(old)}
+    removed = [*_old(lake.root / "tmp", before), *manifests]
     kept = {
         lake.root / part.path
         for landing in landings
-        if lake.root / manifest_path(landing.schema, landing.table, landing.batch_id) not in removed
+        if _manifest(lake, landing) not in manifests
         for part in landing.all_parts
     }
     for zone in ("final", "quarantine"):
         parts = _old(lake.root / zone, before)
         removed += [path for path in parts if path.suffix == ".parquet" and path not in kept]
     return Swept(len(removed), sum(_unlink(path) for path in removed))
+
+
+def _manifest(lake: Lake, landing: Landing) -> Path:
+    return lake.root / manifest_path(landing.schema, landing.table, landing.batch_id)
 
 
 def _replaced(landings: list[Landing]) -> Iterator[Landing]:
