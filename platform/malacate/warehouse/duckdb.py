@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,10 @@ from malacate.contracts.table import Table
 from malacate.errors import SourceGap, WarehouseBusy
 from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
-from malacate.warehouse.duckdb_write import within, write
+from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
 from malacate.warehouse.protocol import (
     BATCH_COLUMN,
+    Derivation,
     Marker,
     Partition,
     Publication,
@@ -83,8 +85,27 @@ class DuckDBWarehouse:
     def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """See ``Warehouse.publish``."""
         with self._transaction() as connection:
-            done = [self._publish(connection, publication) for publication in publications]
+            done = [
+                published
+                for derives, some in groupby(publications, key=lambda one: one.derives)
+                for published in self._publish_all(connection, derives, list(some))
+            ]
         crash.point("closed")
+        return done
+
+    def _publish_all(
+        self,
+        connection: duckdb.DuckDBPyConnection,
+        derives: Derivation | None,
+        publications: Sequence[Publication],
+    ) -> list[Published]:
+        table = publications[0].table
+        if derives is not None:
+            begin_touching(connection, table, derives)
+        done = [self._publish(connection, publication) for publication in publications]
+        written = [one.batch_id for one in done if one.outcome == "published"]
+        if derives is not None and written:
+            derive(connection, table, derives, written)
         return done
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, this: Publication) -> Published:

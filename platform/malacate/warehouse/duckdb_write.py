@@ -11,6 +11,7 @@ import duckdb
 from sqlglot import exp
 
 from malacate.batch import WriteMode
+from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.lake.landing import Part
 from malacate.names import quote
@@ -31,9 +32,17 @@ def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: P
         _insert(connection, this, lake_root)
         _require_inside(connection, this)
     _quarantine(connection, this, lake_root)
-    if this.derives is not None:
-        _derive(connection, this, this.derives)
     return deleted
+
+
+def begin_touching(
+    connection: duckdb.DuckDBPyConnection, table: Table, derives: Derivation
+) -> None:
+    """Get ready to remember which derived keys the publications of ``table`` touch."""
+    follow(connection, table)
+    connection.execute("create or replace temp table touching (batch_id varchar)")
+    select = derives.touched(table)
+    connection.execute(f"create or replace temp table touched as {select} limit 0")
 
 
 def _touch_what_goes(
@@ -42,23 +51,30 @@ def _touch_what_goes(
     """Remember the keys that older versions of the object fed, while their rows are there."""
     landing = this.landing
     connection.execute(
-        "create or replace temp table touching as select $batch_id as batch_id union "
-        "select batch_id from malacate.loads "
+        "create or replace temp table touching as select batch_id from malacate.loads "
         "where schema_name = $schema and table_name = $table and object = $object",
-        {"batch_id": landing.batch_id, "schema": landing.schema, "table": landing.table,
-         "object": landing.object},
-    )  # fmt: skip
-    select = derives.touched(this.table)
-    connection.execute(f"create or replace temp table touched as {select}")
+        {"schema": landing.schema, "table": landing.table, "object": landing.object},
+    )
+    connection.execute(f"insert into touched {derives.touched(this.table)}")
 
 
-def _derive(connection: duckdb.DuckDBPyConnection, this: Publication, derives: Derivation) -> None:
+def derive(
+    connection: duckdb.DuckDBPyConnection,
+    table: Table,
+    derives: Derivation,
+    batch_ids: Sequence[str],
+) -> None:
+    """Renew what is derived of ``table``, once for all the batches that were written."""
     follow(connection, derives.target)
-    both = f"from touched union {derives.touched(this.table)}"
+    connection.execute(
+        "create or replace temp table touching as select unnest($ids) as batch_id",
+        {"ids": list(batch_ids)},
+    )
+    both = f"from touched union {derives.touched(table)}"
     connection.execute(f"create or replace temp table touched as {both}")
-    for statement in derives.statements(this.table):
+    for statement in derives.statements(table):
         uses = "$batch_id" in statement
-        connection.execute(statement, {"batch_id": this.landing.batch_id} if uses else {})
+        connection.execute(statement, {"batch_id": batch_ids[-1]} if uses else {})
 
 
 def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
