@@ -189,6 +189,23 @@ def avro_fastavro(path: str, rows: int, folder: Path) -> int:
 
 
 @candidate
+def avro_parquet(path: str, rows: int, folder: Path) -> int:
+    """Walk, decode and encode Parquet, without claiming, copying and checksumming the drop."""
+    from source import drop
+
+    from malacate.formats import avro
+    from malacate.lake.background import Background
+    from malacate.lake.lake import Lake
+
+    lake, table = Lake(folder / "lake"), drop()
+    ready()
+    with lake.writing("final", "rows", table.schema) as part, Background(part) as writer:
+        for chunk in avro.read(Path(path), table).chunks:
+            writer.write(chunk.rows.cast(table.schema))
+    return part.rows
+
+
+@candidate
 def avro_malacate(path: str, rows: int, folder: Path) -> int:
     """Discover, claim, copy, walk, decode, split, land: Parquet in the lake."""
     from source import drop

