@@ -1,7 +1,6 @@
-"""Avro: walked first, then decoded in groups of blocks, one group ahead of the rows asked for."""
+"""Avro: walked first, then in groups of blocks inflated, decoded and used, each step one ahead."""
 
 from collections.abc import Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +10,7 @@ from malacate.batch import Chunk, Evolution, Reading
 from malacate.contracts.drift import Alignment, align
 from malacate.contracts.table import Table
 from malacate.errors import UnreadableFile
+from malacate.formats.ahead import ahead
 from malacate.formats.avro_codecs import BLOCK_LIMIT, Damaged, decompressed
 from malacate.formats.avro_decode import Decode, decoder
 from malacate.formats.avro_types import RECORDS, expanded, fields, values_of
@@ -61,34 +61,23 @@ def _chunks(
     path: Path, blocks: Blocks, decode: Decode, table: Table, alignment: Alignment
 ) -> Iterator[Chunk]:
     done = 0
-    for rows in _ahead(path, blocks, decode):
+    groups = ahead(_groups(path, blocks))
+    for rows in ahead(_decoded(groups, decode)):
         yield from fit(table, alignment.sources, rows, done)
         done += rows.num_rows
     if done != blocks.rows:
         raise _corrupt("row_count_mismatch", done, f"{done} rows of {blocks.rows}")
 
 
-def _ahead(path: Path, blocks: Blocks, decode: Decode) -> Iterator[pa.RecordBatch]:
-    """Decode on another thread while the rows before are written: both leave Python's lock."""
-    groups = _groups(path, blocks)
+def _decoded(groups: Iterator[tuple[bytes, int]], decode: Decode) -> Iterator[pa.RecordBatch]:
     done = 0
-
-    def following() -> pa.RecordBatch | None:
-        group = next(groups, None)
-        return group and decode(*group)
-
-    with ThreadPoolExecutor(1, "avro") as pool:
-        coming: Future[pa.RecordBatch | None] = pool.submit(following)
-        while True:
-            try:
-                rows = coming.result()
-            except Damaged as error:
-                raise _corrupt("corrupt", done, str(error)) from error
-            if rows is None:
-                return
+    try:
+        for group in groups:
+            rows = decode(*group)
             done += rows.num_rows
-            coming = pool.submit(following)
             yield rows
+    except Damaged as error:
+        raise _corrupt("corrupt", done, str(error)) from error
 
 
 def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
