@@ -5,6 +5,7 @@ What a truck does within a cycle is in ``cycles``; what happens later is in ``ho
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from acme.simulator import columns
 from acme.simulator.columns import NEVER
@@ -40,16 +41,18 @@ QC_TYPES, QC_SHARES = ("sample", "blank", "standard", "duplicate"), (0.88, 0.04,
 def history(world: World) -> dict[str, pa.Table]:
     """The rows of every table, by table name, in an order in which references are found."""
     events, working = _status_events(world)
+    cycles = haul_cycles(world, world.rng("cycles"), working, _FIRST_CYCLE)
+    fed = crusher_hours(world.rng("crusher"), cycles, world.start_s, world.end_s)
     rows = {
         "shift": shifts(world.start_s, world.end_s),
         "equipment": _equipment(world),
         "status_event": events,
-        "haul_cycle": haul_cycles(world, world.rng("cycles"), working, _FIRST_CYCLE),
+        "haul_cycle": cycles,
         "blast": _blasts(world),
         "assay": _assays(world),
         "ore_movement": _ore_movements(world),
         "plan": plans(world, world.start_s // DAY, world.end_s // DAY + 2),
-        "crusher_hour": _crusher_hours(world),
+        "crusher_hour": fed,
     }
     return {name: rows[name] for name in TABLES}
 
@@ -225,22 +228,22 @@ def movement_columns(
     }
 
 
-def _crusher_hours(world: World) -> pa.Table:
-    hour = np.repeat(np.arange(world.start_s, world.end_s, HOUR), len(CRUSHERS))
-    crusher = np.tile(np.arange(len(CRUSHERS)), len(hour) // len(CRUSHERS))
-    return crusher_hours(world.rng("crusher"), hour, crusher, hour + HOUR)
-
-
-def crusher_hours(
-    rng: np.random.Generator, hour: Seconds, crusher: Seconds, written: Seconds
-) -> pa.Table:
-    """What each crusher took in each hour; the weightometer counts what ``tph`` reports."""
-    tph = rng.normal(2400, 180, len(hour)).clip(0) * (rng.random(len(hour)) > 0.04)
+def crusher_hours(rng: np.random.Generator, cycles: pa.Table, begin_s: int, end_s: int) -> pa.Table:
+    """What the trucks tipped at each crusher in each hour, as its weightometer counted it."""
+    hours = np.arange(begin_s, end_s, HOUR)
+    tipped_t = np.zeros((len(hours), len(CRUSHERS)))
+    ended = cycles["ended_at"].cast(pa.int64()).to_numpy() // 1_000_000
+    hour = np.clip((ended - 1 - begin_s) // HOUR, 0, len(hours) - 1)
+    payload_t, dump = cycles["payload_t"].cast(pa.float64()).to_numpy(), cycles["dump_id"]
+    for nth, crusher in enumerate(CRUSHERS):
+        here = pc.equal(dump, crusher).to_numpy()
+        tipped_t[:, nth] = np.bincount(hour[here], payload_t[here], len(hours))
+    tph = tipped_t.ravel() * rng.uniform(0.99, 1.01, tipped_t.size)
     rows = {
-        "crusher_id": columns.picked(CRUSHERS, crusher),
-        "hour_at": hour,
+        "crusher_id": columns.picked(CRUSHERS, np.tile(np.arange(len(CRUSHERS)), len(hours))),
+        "hour_at": np.repeat(hours, len(CRUSHERS)),
         "tph": tph,
-        "weightometer_t": tph * rng.uniform(0.985, 1.015, len(hour)),
-        "updated_at": written,
+        "weightometer_t": tph * rng.uniform(0.985, 1.015, len(tph)),
+        "updated_at": np.repeat(hours, len(CRUSHERS)) + HOUR,
     }
     return columns.table(TABLES["crusher_hour"].schema, rows)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import numpy as np
+import pyarrow as pa
 from psycopg import sql
 
 from acme.simulator import columns
@@ -22,7 +23,7 @@ from acme.simulator.history import (
 )
 from acme.simulator.journal import Journal, Row
 from acme.simulator.tables import TABLES
-from acme.simulator.world import CRUSHERS, DAY, HOUR, SHIFT, World, instant
+from acme.simulator.world import DAY, HOUR, SHIFT, World, instant
 
 _OPEN = sql.SQL("SELECT * FROM app.status_event WHERE to_at IS NULL ORDER BY equipment_id")
 _BEFORE = sql.SQL(
@@ -47,15 +48,13 @@ def live(world: World, tick: int, journal: Journal) -> None:
     _calendar(world, tick, journal, begin)
     recent = journal.query(_RECENT)
     working = _change_status(world, tick, journal, begin)
-    _dispatch(world, tick, journal, begin, working)
+    cycles = _dispatch(world, tick, journal, begin, working)
     if tick % 4 == 0:
         _move_a_boundary(journal)
     _correct_cycles(world, tick, journal, recent)
     _receive_assays(world, tick, journal, begin)
     journal.begin()
-    hour = np.full(len(CRUSHERS), begin)
-    rng = world.rng("tick", tick, "crusher")
-    fed = crusher_hours(rng, hour, np.arange(len(CRUSHERS)), hour + HOUR)
+    fed = crusher_hours(world.rng("tick", tick, "crusher"), cycles, begin, begin + HOUR)
     journal.insert_all(fed, "crusher_hour")
 
 
@@ -103,13 +102,17 @@ def _change_status(world: World, tick: int, journal: Journal, begin: int) -> lis
     return working
 
 
-def _dispatch(world: World, tick: int, journal: Journal, begin: int, working: list[str]) -> None:
+def _dispatch(
+    world: World, tick: int, journal: Journal, begin: int, working: list[str]
+) -> pa.Table:
     truck = np.array([i for i, name in enumerate(world.trucks.ids) if name in working], np.int64)
     hour = np.full(len(truck), begin)
     rng, first = world.rng("tick", tick, "dispatch"), _next(journal, "haul_cycle")
-    for row in haul_cycles(world, rng, Spans(truck, hour, hour + HOUR), first).to_pylist():
+    cycles = haul_cycles(world, rng, Spans(truck, hour, hour + HOUR), first)
+    for row in cycles.to_pylist():
         journal.begin()
         journal.insert("haul_cycle", row)
+    return cycles
 
 
 def _move_a_boundary(journal: Journal) -> None:
