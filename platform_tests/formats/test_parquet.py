@@ -1,7 +1,9 @@
 """Parquet as a contract wants it: by name, exact, and whole or refused."""
 
+import datetime as dt
 import io
 from dataclasses import replace
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -148,3 +150,67 @@ def test_chunks_are_bounded(path: Path) -> None:
 @given(cut=st.integers(0, len(DATA) - 1))
 def test_32_a_cut_file_is_refused(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert reason(write(tmp_path_factory.getbasetemp() / "cut", DATA[:cut]))
+
+
+NESTED = pa.struct(
+    [("a", pa.list_(pa.decimal128(20, 4))), ("m", pa.map_(pa.string(), pa.timestamp("us", "UTC")))]
+)
+
+
+def test_nested_types_come_back(path: Path) -> None:
+    at = dt.datetime(2026, 1, 2, tzinfo=dt.UTC)
+    rows = [
+        {"v": {"a": [Decimal("1.5000"), None], "m": [("x", at)]}},
+        {"v": {"a": [], "m": None}},
+        {"v": None},
+    ]
+    contract = table(v=NESTED)
+    data = encoded(pa.Table.from_pylist(rows, contract.schema))
+    assert drained(parquet.read(write(path, data), contract)) == (rows, [])
+
+
+def test_30_a_decimal_of_76_digits_is_exact(path: Path) -> None:
+    kind = pa.decimal256(76, 10)
+    values = [Decimal("9" * 66 + "." + "9" * 10), Decimal("-0.0000000001"), None]
+    data = encoded(pa.table({"v": pa.array(values, kind)}))
+    rows, rejects = drained(parquet.read(write(path, data), table(v=kind)))
+    assert ([row["v"] for row in rows], rejects) == (values, [])
+
+
+def test_row_groups_without_rows_add_none(path: Path) -> None:
+    out = io.BytesIO()
+    full = pa.table({"id": [1, 2]})
+    with pq.ParquetWriter(out, full.schema) as writer:
+        for part in (full[:0], full, full[:0], full, full[:0]):
+            writer.write_table(part, row_group_size=10)
+    path.write_bytes(out.getvalue())
+    assert pq.ParquetFile(path).num_row_groups > 2
+    rows, _ = drained(parquet.read(path, table(id=pa.int64())))
+    assert [row["id"] for row in rows] == [1, 2, 1, 2]
+
+
+def test_33_the_far_years_of_int96_are_not_wrapped(path: Path) -> None:
+    values = [dt.datetime(9999, 12, 31), None, dt.datetime(2020, 1, 1, 0, 0, 0, 5),
+              dt.datetime(1, 1, 1)]  # fmt: skip
+    columns = pa.table({"at": pa.array(values, pa.timestamp("us"))})
+    data = encoded(columns, use_deprecated_int96_timestamps=True)
+    assert observed(write(path, data), FileFormat("parquet")) == {"at": pa.timestamp("us")}
+    rows, _ = drained(parquet.read(path, table(at=pa.timestamp("us"))))
+    assert [row["at"] for row in rows] == values
+
+
+def test_33_nanoseconds_in_int96_are_not_cut_in_silence(path: Path) -> None:
+    columns = pa.table({"at": pa.array([5_000, 5_001], pa.timestamp("ns"))})
+    data = encoded(columns, use_deprecated_int96_timestamps=True)
+    assert reason(write(path, data), table(at=pa.timestamp("us"))) == "does_not_fit"
+
+
+def test_an_encrypted_file_is_named_as_such(path: Path) -> None:
+    assert reason(write(path, b"PARE" + bytes(40) + b"PARE")) == "encrypted"
+
+
+def test_23_a_page_with_a_checksum_is_held_to_it(path: Path) -> None:
+    data = bytearray(encoded(pa.table({"id": list(range(1000))}), compression="none",
+                             use_dictionary=False, write_page_checksum=True))  # fmt: skip
+    data[2000] ^= 1
+    assert reason(write(path, bytes(data)), table(id=pa.int64())) == "corrupt"

@@ -42,7 +42,7 @@ class _Opened:
     def __init__(self, path: Path, form: "FileFormat") -> None:
         self.path = path
         self.splitter = Splitter(path, form.delimiter, form.quote, 2 * form.max_field_bytes)
-        blocks = self.splitter.split(texts(path, form.encoding))
+        blocks = self.splitter.split(texts(path, form.encoding, form.caps))
         head = next((block for block in blocks if len(block)), None)
         if head is None:
             raise empty(path)

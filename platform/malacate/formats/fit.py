@@ -100,7 +100,7 @@ def as_delivered(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(kind):
         unit = "us" if kind.unit == "ns" else kind.unit
         return pa.timestamp(unit, "UTC" if kind.tz else None)
-    if pa.types.is_time64(kind):
+    if pa.types.is_time(kind):
         return pa.time64("us")
     return kind
 
