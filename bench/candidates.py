@@ -38,7 +38,8 @@ def copy_binary(url: str, rows: int, folder: Path) -> int:
     return rows if size else 0
 
 
-def _ingest(folder: Path):
+def platform_in(folder: Path):
+    """An empty platform."""
     from malacate.ingest import Ingest
     from malacate.lake.lake import Lake
     from malacate.ledger.ledger import Ledger
@@ -49,14 +50,16 @@ def _ingest(folder: Path):
     return Ingest(Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"), lake, warehouse)
 
 
-def _route(source, mode: str):
+def route_of(source, mode: str):
+    """The way of ``source`` to its raw table."""
     from malacate.batch import WriteMode
     from malacate.ingest import Route
 
     return Route(source.table, source, WriteMode(mode))
 
 
-def _landed(ingest, route) -> int:
+def landed(ingest, route) -> int:
+    """Rows that stand in the lake once the one batch of ``route`` is read."""
     from malacate.sources.protocol import Known
 
     ingest.ledger.note(route.source.discover(Known()))
@@ -71,9 +74,9 @@ def malacate_landed(url: str, rows: int, folder: Path) -> int:
 
     from malacate.sources.databases import DatabaseTable
 
-    ingest = _ingest(folder)
+    ingest = platform_in(folder)
     ready()
-    return _landed(ingest, _route(DatabaseTable(line(rows), url), "snapshot"))
+    return landed(ingest, route_of(DatabaseTable(line(rows), url), "snapshot"))
 
 
 @candidate
@@ -83,9 +86,9 @@ def malacate_published(url: str, rows: int, folder: Path) -> int:
 
     from malacate.sources.databases import DatabaseTable
 
-    ingest = _ingest(folder)
+    ingest = platform_in(folder)
     ready()
-    report = ingest.run(_route(DatabaseTable(line(rows), url), "snapshot"))
+    report = ingest.run(route_of(DatabaseTable(line(rows), url), "snapshot"))
     return report.total("rows_loaded")
 
 
@@ -155,72 +158,15 @@ def pandas_files(url: str, rows: int, folder: Path) -> int:
     return done
 
 
-@candidate
-def avro_blocks(path: str, rows: int, folder: Path) -> int:
-    """The limit: every block decompressed, none decoded."""
-    import fastavro
+def main() -> None:
+    """Run the candidate that the command line names."""
+    import candidates
+    import file_candidates  # noqa: F401
 
-    ready()
-    with Path(path).open("rb") as file:
-        return sum(block.num_records for block in fastavro.block_reader(file))
-
-
-@candidate
-def avro_fastavro(path: str, rows: int, folder: Path) -> int:
-    """fastavro's rows, as Arrow, to one Parquet file."""
-    import itertools
-
-    import fastavro
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-    from source import drop
-
-    ready()
-    schema, done = drop().schema, 0
-    with (
-        Path(path).open("rb") as file,
-        pq.ParquetWriter(folder / "fast.parquet", schema, compression="zstd") as writer,
-    ):
-        found = fastavro.reader(file)
-        while some := list(itertools.islice(found, 100_000)):
-            writer.write_table(pa.Table.from_pylist(some, schema))
-            done += len(some)
-    return done
-
-
-@candidate
-def avro_parquet(path: str, rows: int, folder: Path) -> int:
-    """Walk, decode and encode Parquet, without claiming, copying and checksumming the drop."""
-    from source import drop
-
-    from malacate.formats import avro
-    from malacate.lake.background import Background
-    from malacate.lake.lake import Lake
-
-    lake, table = Lake(folder / "lake"), drop()
-    ready()
-    with lake.writing("final", "rows", table.schema) as part, Background(part) as writer:
-        for chunk in avro.read(Path(path), table).chunks:
-            writer.write(chunk.rows.cast(table.schema))
-    return part.rows
-
-
-@candidate
-def avro_malacate(path: str, rows: int, folder: Path) -> int:
-    """Discover, claim, copy, walk, decode, split, land: Parquet in the lake."""
-    from source import drop
-
-    from malacate.formats import FileFormat, avro  # noqa: F401
-    from malacate.lake.folder import Folder
-    from malacate.sources.files import FileDrops
-
-    drops = FileDrops(drop(), Folder(Path(path).parent), FileFormat("avro"))
-    ingest, route = _ingest(folder), _route(drops, "append")
-    ready()
-    return _landed(ingest, route)
+    name, source, rows, folder = sys.argv[1:]
+    moved = candidates.CANDIDATES[name](source, int(rows), Path(folder))
+    print(time.perf_counter() - candidates.READY, moved)
 
 
 if __name__ == "__main__":
-    name, source, rows, folder = sys.argv[1:]
-    moved = CANDIDATES[name](source, int(rows), Path(folder))
-    print(time.perf_counter() - READY, moved)
+    main()

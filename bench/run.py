@@ -16,7 +16,7 @@ from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table as Grid
-from source import avro_file, postgres
+from source import avro_file, postgres, small_files
 
 HERE = Path(__file__).parent
 console = Console(width=120)
@@ -94,6 +94,55 @@ def told(what: str, value: float, target: float) -> bool:
     return met
 
 
+def databases(small: int, large: int, rounds: int, slow: bool) -> list[bool]:
+    """Postgres to the lake and to the raw table."""
+    quick = ["copy_binary", "malacate_landed", "malacate_published", "dlt_fast_files"]
+    with postgres([small, large]) as url:
+        peers = [*quick, "dlt_pyarrow_duckdb"]
+        one = compare(f"Postgres, {small:,} rows x 12", peers, url, small, rounds)
+        if slow:
+            others = ["copy_binary", "pandas_files", "dlt_default_duckdb"]
+            compare(f"Postgres, {small:,} rows x 12, slow peers", others, url, small, 1)
+        five = compare(f"Postgres, {large:,} rows x 12", quick, url, large, rounds)
+    fast = one["malacate_landed"] / one["dlt_fast_files"]
+    table = one["malacate_published"] / one["dlt_pyarrow_duckdb"]
+    return [
+        told("5M landed, of COPY", five["malacate_landed"], 0.45),
+        told("5M published, of COPY", five["malacate_published"], 0.35),
+        told("1M landed, times dlt's fastest", fast, 1.0),
+        told("1M published, times dlt pyarrow -> DuckDB", table, 3.0),
+    ]
+
+
+def avro(rows: int, rounds: int) -> list[bool]:
+    """One large Avro drop to Parquet and to the raw table."""
+    names = ["avro_blocks", "avro_parquet", "avro_malacate", "avro_published", "avro_fastavro",
+             "avro_fastavro_table", "avro_polars_table"]  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        path = Path(folder) / "drop.avro"
+        avro_file(path, rows)
+        title = f"Avro, {rows:,} rows x 10, deflate"
+        found = compare(title, names, str(path), rows, rounds, clock="work")
+    landed, table = found["avro_malacate"], found["avro_published"]
+    console.print(f"Avro landed, copied and claimed, of decompressing: {landed:.2f}")
+    console.print(f"Avro published, times polars: {table / found['avro_polars_table']:.2f}")
+    return [
+        told("Avro to Parquet, of decompressing", found["avro_parquet"], 0.45),
+        told("Avro landed, times fastavro", landed / found["avro_fastavro"], 4.5),
+        told("Avro published, times fastavro -> DuckDB", table / found["avro_fastavro_table"], 4.5),
+    ]
+
+
+def many(files: int) -> None:
+    """Small Avro files, each claimed, copied, landed and published once."""
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        drops = Path(folder) / "drops"
+        small_files(drops, files)
+        names = ["small_files_fastavro", "small_files"]
+        found = compare(f"{files:,} files of 10 rows", names, str(drops), files, 1, clock="work")
+    console.print(f"Small files, of fastavro without copy or marker: {found['small_files']:.2f}")
+
+
 def main() -> None:
     """Run everything; exit 1 if a target is missed."""
     options = argparse.ArgumentParser()
@@ -101,33 +150,16 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
+    options.add_argument("--only", choices=("databases", "avro", "many"))
     given = options.parse_args()
     small, large = given.sizes
-    quick = ["copy_binary", "malacate_landed", "malacate_published", "dlt_fast_files"]
     met = []
-    with postgres([small, large]) as url:
-        peers = [*quick, "dlt_pyarrow_duckdb"]
-        one = compare(f"Postgres, {small:,} rows x 12", peers, url, small, given.rounds)
-        if given.slow:
-            slow = ["copy_binary", "pandas_files", "dlt_default_duckdb"]
-            compare(f"Postgres, {small:,} rows x 12, slow peers", slow, url, small, 1)
-        five = compare(f"Postgres, {large:,} rows x 12", quick, url, large, given.rounds)
-    met.append(told("5M landed, of COPY", five["malacate_landed"], 0.45))
-    met.append(told("5M published, of COPY", five["malacate_published"], 0.35))
-    fast = one["malacate_landed"] / one["dlt_fast_files"]
-    met.append(told("1M landed, times dlt's fastest", fast, 1.0))
-    table = one["malacate_published"] / one["dlt_pyarrow_duckdb"]
-    met.append(told("1M published, times dlt pyarrow -> DuckDB", table, 3.0))
-    with tempfile.TemporaryDirectory(prefix="bench") as folder:
-        path = Path(folder) / "drop.avro"
-        avro_file(path, small)
-        names = ["avro_blocks", "avro_parquet", "avro_malacate", "avro_fastavro"]
-        title = f"Avro, {small:,} rows x 10, deflate"
-        avro = compare(title, names, str(path), small, given.rounds, clock="work")
-    met.append(told("Avro to Parquet, of decompressing", avro["avro_parquet"], 0.45))
-    console.print(f"Avro landed, copied and claimed, of decompressing: {avro['avro_malacate']:.2f}")
-    times = avro["avro_malacate"] / avro["avro_fastavro"]
-    met.append(told("Avro landed, times fastavro", times, 4.5))
+    if given.only in (None, "databases"):
+        met += databases(small, large, given.rounds, given.slow)
+    if given.only in (None, "avro"):
+        met += avro(small, given.rounds)
+    if given.only in (None, "many"):
+        many(10_000)
     sys.exit(0 if all(met) else 1)
 
 

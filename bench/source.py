@@ -119,6 +119,21 @@ def avro_file(path: Path, rows: int) -> None:
         fastavro.writer(file, fastavro.parse_schema(AVRO), again, codec="deflate")
 
 
+def small_files(folder: Path, files: int) -> None:
+    """``files`` Avro files of ten rows, each of other values."""
+    import itertools
+
+    avro_file(folder.with_suffix(".avro"), 100_000)
+    schema = fastavro.parse_schema(AVRO)
+    folder.mkdir()
+    with folder.with_suffix(".avro").open("rb") as file:
+        rows = itertools.cycle(fastavro.reader(file))
+        for number in range(files):
+            some = [{**next(rows), "id": 10 * number + n} for n in range(10)]
+            with (folder / f"{number:06d}.avro").open("wb") as out:
+                fastavro.writer(out, schema, some, codec="deflate")
+
+
 def drop() -> Table:
     """The contract of the Avro file."""
     kinds = {

@@ -6,7 +6,16 @@ import sys
 import typer
 from rich.console import Console
 
-from malacate.commands import contract, doctor, ledger, rebuild, reconcile
+from malacate.commands import (
+    add,
+    contract,
+    doctor,
+    files,
+    ledger,
+    quarantine,
+    rebuild,
+    reconcile,
+)
 from malacate.errors import MalacateError
 
 app = typer.Typer(
@@ -20,6 +29,9 @@ def _mount() -> None:
     app.command("doctor")(doctor.doctor)
     app.command("reconcile")(reconcile.reconcile)
     app.command("rebuild")(rebuild.rebuild)
+    app.add_typer(files.app, name="files")
+    app.add_typer(quarantine.app, name="quarantine")
+    app.add_typer(add.app, name="add")
     app.add_typer(ledger.app, name="ledger")
     app.add_typer(contract.app, name="contract")
     for entry in importlib.metadata.entry_points(group="malacate.commands"):

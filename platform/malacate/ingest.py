@@ -6,33 +6,32 @@ the same place. This module moves rows; it does not know kinds of sources, engin
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack
-from dataclasses import asdict, dataclass, field
+from contextlib import ExitStack, suppress
+from dataclasses import asdict, dataclass
 
 import pyarrow as pa
-from sqlalchemy import ColumnElement
 
 from malacate import crash
-from malacate.batch import Claim, Reading, Reject, WriteMode
+from malacate.aside import Aside
+from malacate.batch import Claim, Reading, Reject
 from malacate.contracts.chunk import Chunk
 from malacate.contracts.rules import split
 from malacate.contracts.table import Table
-from malacate.errors import MalacateError, SchemaDrift, SourceGap, Superseded, UnreadableFile
+from malacate.errors import MalacateError, SchemaDrift, Superseded, UnreadableFile
 from malacate.lake.background import Background
 from malacate.lake.lake import Lake, PartWriter, folder
 from malacate.lake.landing import Landing
-from malacate.ledger.ledger import ENDED, Ledger, Outcome
+from malacate.ledger.ledger import Holder, Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.masking import Mask, unmasked
-from malacate.sources.protocol import Known, Source
-from malacate.warehouse.protocol import (
-    Derivation,
-    Marker,
-    Publication,
-    Published,
-    Warehouse,
-    follows,
-)
+from malacate.policies import Policies
+from malacate.recover import Recovery
+from malacate.route import Report, Route, loaded, note
+from malacate.sources.completeness import Promise
+from malacate.sources.protocol import Known
+from malacate.warehouse.protocol import Marker, Published, Warehouse, follows
+
+__all__ = ["GROUP", "QUARANTINE", "Ingest", "Report", "Route"]
 
 GROUP = 64
 """Batches that are published by one transaction, at most."""
@@ -46,35 +45,6 @@ QUARANTINE = pa.schema(
     ]
 )
 """A rejected row as it is kept: place, reason code, what was wrong, and its bytes."""
-
-
-@dataclass(frozen=True)
-class Route:
-    """From one source to one raw table."""
-
-    table: Table
-    source: Source
-    mode: WriteMode
-    replaces_older: bool = True
-    derives: Derivation | None = None
-
-
-@dataclass
-class Report:
-    """What a run did, and what earlier runs did without being able to tell."""
-
-    batches: list[dict[str, object]] = field(default_factory=list)
-    elsewhere: int = 0
-    failures: list[MalacateError] = field(default_factory=list)
-    failed: set[str] = field(default_factory=set)
-
-    def total(self, count: str) -> int:
-        """Sum of ``rows_read``, ``rows_loaded`` or ``rows_quarantined``."""
-        return sum(int(str(b[count] or 0)) for b in self.batches)
-
-    def of(self, state: str) -> list[dict[str, object]]:
-        """The batches that ended in ``state``."""
-        return [b for b in self.batches if b["state"] == state]
 
 
 @dataclass
@@ -96,15 +66,16 @@ class Ingest:
         """
         report = Report()
         self.heal(route)
-        self.warehouse.ensure(_tables(route))
+        self.warehouse.ensure(route.tables)
         for _ in range(2):
             known = self._known(route)
-            found = route.source.discover(known)
-            self.ledger.note(found, route.source.supersedes and route.replaces_older)
+            while not note(route, self.ledger, known).is_complete:
+                pass
             self._drain(route, report)
             if not known.waiting:
                 break
-        rows = self.ledger.batches(*_of(route), BATCH.c.is_reported.is_(False))
+        self._policies.remove_drops(route, report)
+        rows = self.ledger.batches(*route.batches, BATCH.c.is_reported.is_(False))
         report.batches = [row for row in rows if row["ended"] is not None]
         report.elsewhere = sum(row["state"] == "processing" for row in rows)
         if report.failures:
@@ -115,60 +86,45 @@ class Ingest:
         """A waiting window that would leave a gap will never be published."""
         position = self.warehouse.position(route.table.name)
         unfinished = BATCH.c.state.in_(("seen", "processing"))
-        waiting = self.ledger.waiting(*_of(route), unfinished)
+        waiting = self.ledger.waiting(*route.batches, unfinished)
         stale = [w for w in waiting if w.kind == "window" and not follows(w.lo, position)]
         self.ledger.give_up([w.batch_id for w in stale], f"the position is {position} by now")
         return Known(position, [w for w in waiting if w not in stale])
 
     def heal(self, route: Route) -> int:
-        """Bring a ledger and a warehouse together that do not know the same batches.
-
-        What has a marker is loaded. What the ledger calls loaded and has no marker, after a
-        warehouse was lost, is published again from its landing, or read again without one.
-        """
-        markers = self.warehouse.markers(route.table.name)
-        rows = self.ledger.batches(*_of(route), BATCH.c.state.in_(ENDED))
-        told = {row["batch_id"] for row in rows if row["state"] != "loaded"}
-        self.ledger.mend((x, _loaded(markers[x])) for x in told & markers.keys())
-        lost = [r for r in rows if r["state"] == "loaded" and r["batch_id"] not in markers]
-        name = route.table.name
-        landings = [self.lake.landed(name.schema, name.table, row["batch_id"]) for row in lost]
-        standing = sorted((x for x in landings if x is not None), key=lambda x: x.ordinal)
-        kept = {x.batch_id for x in standing if self._publish_again(route, x)}
-        self.ledger.forget([r["batch_id"] for r in lost if r["batch_id"] not in kept])
-        return len(lost)
-
-    def _publish_again(self, route: Route, landing: Landing) -> bool:
-        """A window whose predecessors are unknown would leave a gap: it has to be read again."""
-        try:
-            self.warehouse.publish([_publication(route, landing, 0)])
-        except SourceGap:
-            return False
-        return True
+        """Bring ledger, lake and warehouse together; see ``Recovery.heal``."""
+        recovery = Recovery(self.ledger, self.lake, self.warehouse)
+        recovery.keep_poison(route)
+        healed = recovery.heal(route)
+        self._policies.free_skipped(route)
+        return healed
 
     def rebuild(self, route: Route) -> int:
-        """Publish every landing that has no marker, oldest first; the ledger learns of all.
+        """Publish every landing that has no marker; see ``Recovery.rebuild``."""
+        return Recovery(self.ledger, self.lake, self.warehouse).rebuild(route)
 
-        Returns how many there are.
-        """
-        name = route.table.name
-        self.warehouse.ensure(_tables(route))
-        order = sorted(self.lake.landings(name.schema, name.table), key=lambda x: x.ordinal)
-        self.ledger.note([landing.found for landing in order])
-        done = [self.warehouse.publish([_publication(route, x, 0)])[0] for x in order]
-        markers = self.warehouse.markers(name)
-        ended = (_outcome(x, did, markers) for x, did in zip(order, done, strict=True))
-        self.ledger.mend((x.batch_id, outcome) for x, outcome in zip(order, ended, strict=True))
-        return len(order)
+    @property
+    def _policies(self) -> Policies:
+        return Policies(self.ledger, self.warehouse)
 
     def _drain(self, route: Route, report: Report) -> None:
-        name = route.table.name
-        while claims := self.ledger.claim(route.table.source, name.table, GROUP, report.failed):
+        """Until nothing is left that this run can do; what waited for others comes again."""
+        while self._pass(route, report) or self._policies.free_skipped(route):
+            report.deferred.clear()
+
+    def _pass(self, route: Route, report: Report) -> bool:
+        """Take in what is free; whether something that others wait for came to an end."""
+        name, has_moved = route.table.name, False
+        while claims := self.ledger.claim(
+            route.table.source, name.table, GROUP, report.failed | report.deferred
+        ):
             try:
                 self._take_in(route, claims, report)
             except BaseException as error:
                 self._give_back(claims, error)
                 raise
+            has_moved |= any(claim.batch_id not in report.deferred for claim in claims)
+        return has_moved and bool(report.deferred)
 
     def _take_in(self, route: Route, claims: Sequence[Claim], report: Report) -> None:
         name = route.table.name
@@ -176,8 +132,11 @@ class Ingest:
         landed: list[tuple[Claim, Landing]] = []
         for claim in claims:
             if claim.batch_id in markers:
-                self.ledger.finish(claim, _loaded(markers[claim.batch_id]))
-                self.lake.discard_input(claim.batch_id)
+                standing = self.lake.landed(name.schema, name.table, claim.batch_id)
+                claim.did("marked", "found: an earlier attempt had published it")
+                outcome = loaded(markers[claim.batch_id], standing)
+                self.ledger.finish(claim, outcome)
+                self._clean(claim, outcome)
             elif (landing := self._land(route, claim, report)) is not None:
                 landed.append((claim, landing))
         if landed:
@@ -190,8 +149,7 @@ class Ingest:
     def _land(self, route: Route, claim: Claim, report: Report) -> Landing | None:
         found = claim.found
         try:
-            standing = self.lake.landed(route.table.name.schema, found.table, claim.batch_id)
-            return standing or self._read(route, claim)
+            return self._landing(route, claim, report)
         except FileNotFoundError as error:
             self.ledger.finish(claim, Outcome("vanished", reason="vanished", error=str(error)))
         except Superseded as error:
@@ -200,28 +158,57 @@ class Ingest:
             error.source = error.source or f"{found.source}/{found.table}"
             error.object = error.object or found.object
             if found.kind == "object":
-                self._quarantine_file(claim, error)
+                Aside(self.ledger, self.lake).quarantine(claim, error)
             else:
                 self._fail(claim, error, report)
         except MalacateError as error:
             self._fail(claim, error, report)
         return None
 
-    def _quarantine_file(self, claim: Claim, error: MalacateError) -> None:
-        kept = self.lake.quarantine_file(claim.batch_id)
-        crash.point("file_quarantined")
-        outcome = Outcome("quarantined", landing=kept, reason=error.reason, error=str(error))
-        self.ledger.finish(claim, outcome)
+    def _landing(self, route: Route, claim: Claim, report: Report) -> Landing | None:
+        """Its rows in the lake, unless a policy keeps it from being loaded."""
+        name, reading, sha256 = route.table.name, None, ""
+        standing = self.lake.landed(name.schema, name.table, claim.batch_id)
+        aside = Aside(self.ledger, self.lake)
+        if (first := self._policies.overwritten(route, claim)) is None:
+            reading = None if standing else self._open(route, claim)
+            sha256 = standing.sha256 if standing else reading.sha256 if reading else ""
+            twin = self._policies.repeated(route, claim, sha256)
+            if twin is None:
+                return standing or self._read(route, claim, reading)
+            if twin.stands:
+                aside.skip(claim, twin.holder, sha256, standing)
+            else:
+                self._defer(claim, twin.holder, report)
+        elif first.stands:
+            with suppress(UnreadableFile, SchemaDrift):
+                self._open(route, claim)
+            aside.reject(claim, first.holder, standing)
+        else:
+            self._defer(claim, first.holder, report)
+        return None
+
+    def _defer(self, claim: Claim, holder: Holder, report: Report) -> None:
+        why = f"it waits for what becomes of {holder.object} (version {holder.version})"
+        self.ledger.fail(claim, why, "waits_for_another")
+        report.deferred.add(claim.batch_id)
+
+    def _open(self, route: Route, claim: Claim) -> Reading:
+        self.lake.recall(claim.batch_id, claim.found.size)
+        reading = route.source.read(claim.found, self.lake)
+        crash.point("staged")
+        if reading.sha256:
+            claim.did("staged", f"{claim.found.size} bytes, sha256 {reading.sha256}")
+        return reading
 
     def _fail(self, claim: Claim, error: MalacateError, report: Report) -> None:
         self.ledger.fail(claim, str(error), error.reason)
         report.failures.append(error)
         report.failed.add(claim.batch_id)
 
-    def _read(self, route: Route, claim: Claim) -> Landing:
+    def _read(self, route: Route, claim: Claim, reading: Reading | None = None) -> Landing:
         table, found = route.table, claim.found
-        reading = route.source.read(found, self.lake)
-        crash.point("staged")
+        reading = reading or self._open(route, claim)
         where = folder(table.name.schema, table.name.table, claim.batch_id)
         aside = where.replace("final/", "quarantine/", 1)
         with ExitStack() as open_parts:
@@ -230,7 +217,10 @@ class Ingest:
             rejects = enter(self.lake.writing(aside, "rejects", QUARANTINE))
             with Background(rows) as good:
                 rows_read = self._split(claim, table, reading, good, rejects)
+            if found.promise:
+                Promise.from_json(found.promise).hold(rows=rows_read)
             crash.point("parsed")
+            claim.did("read", f"{rows_read} rows, {rejects.rows} rejected")
             keys = self._write_keys(where, table, reading)
         if not rejects.rows:
             rejects.abandon()
@@ -250,7 +240,9 @@ class Ingest:
             evolutions=tuple(asdict(evolution) for evolution in reading.evolutions),
             contract_version=table.version,
         )
-        return self.lake.commit(landing)
+        landed = self.lake.commit(landing)
+        claim.did("landed", where)
+        return landed
 
     def _split(
         self, claim: Claim, table: Table, reading: Reading, good: Background, aside: PartWriter
@@ -283,48 +275,46 @@ class Ingest:
         return keys
 
     def _publish(self, route: Route, landed: Sequence[tuple[Claim, Landing]]) -> None:
-        for claim, _ in landed:
-            self.ledger.renew(claim)
+        with self.ledger.together():
+            for claim, _ in landed:
+                self.ledger.renew(claim)
         done = self.warehouse.publish(
-            [_publication(route, landing, claim.epoch) for claim, landing in landed]
+            [route.publication(landing, claim.epoch) for claim, landing in landed]
         )
         markers = self.warehouse.markers(route.table.name, [c.batch_id for c, _ in landed])
-        for (claim, landing), published in zip(landed, done, strict=True):
-            self.ledger.finish(claim, _outcome(landing, published, markers))
+        outcomes = [
+            _outcome(claim, landing, published, markers)
+            for (claim, landing), published in zip(landed, done, strict=True)
+        ]
+        with self.ledger.together():
+            for (claim, _), outcome in zip(landed, outcomes, strict=True):
+                self.ledger.finish(claim, outcome)
+        for (claim, _), outcome in zip(landed, outcomes, strict=True):
             crash.point("loaded")
-            self.lake.discard_input(claim.batch_id)
+            self._clean(claim, outcome)
             crash.point("cleaned")
+        self.ledger.tell(claim for claim, _ in landed)
+
+    def _clean(self, claim: Claim, outcome: Outcome) -> None:
+        """The copy of a drop goes with its marker read back; with rejected rows it is kept."""
+        if claim.found.kind != "object":
+            return
+        if outcome.rows_quarantined and not claim.found.turn:
+            claim.did("kept", self.lake.quarantine_file(claim.batch_id))
+        else:
+            self.lake.discard_input(claim.batch_id)
+            claim.did("input_removed")
 
 
-def _tables(route: Route) -> list[Table]:
-    return [route.table] if route.derives is None else [route.table, route.derives.target]
-
-
-def _of(route: Route) -> tuple[ColumnElement[bool], ...]:
-    table = route.table
-    return (BATCH.c.source == table.source, BATCH.c.table_name == table.name.table)
-
-
-def _publication(route: Route, landing: Landing, epoch: int) -> Publication:
-    return Publication(
-        table=route.table,
-        landing=landing,
-        mode=route.mode,
-        epoch=epoch,
-        replaces_older=route.replaces_older,
-        derives=route.derives,
-    )
-
-
-def _loaded(marker: Marker) -> Outcome:
-    read = marker.rows + marker.rows_quarantined
-    return Outcome("loaded", read, marker.rows, marker.rows_quarantined, marker.landing)
-
-
-def _outcome(landing: Landing, published: Published, markers: dict[str, Marker]) -> Outcome:
+def _outcome(
+    claim: Claim, landing: Landing, published: Published, markers: dict[str, Marker]
+) -> Outcome:
     if published.outcome == "superseded":
+        claim.did("published", "no: something newer is", ok=False)
         return Outcome("superseded", landing.rows_read, reason="superseded")
-    return _loaded(markers[landing.batch_id])
+    claim.did("published", published.outcome)
+    claim.did("marked", f"{markers[landing.batch_id].rows} rows")
+    return loaded(markers[landing.batch_id], landing)
 
 
 def _quarantined(rejects: Sequence[Reject]) -> pa.RecordBatch:

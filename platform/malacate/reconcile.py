@@ -4,9 +4,10 @@ The scratch platform takes the same path as the real one, once and undisturbed; 
 and late files did to the real one shows as a difference. Nothing of the real one is changed.
 """
 
+import shutil
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import duckdb
@@ -15,11 +16,14 @@ import pyarrow as pa
 from malacate.contracts.table import Table
 from malacate.ingest import Ingest, Route
 from malacate.lake.lake import Lake
-from malacate.ledger.ledger import Ledger
+from malacate.ledger.ledger import Ledger, Outcome
+from malacate.ledger.tables import BATCH
 from malacate.names import quote
 from malacate.warehouse.duckdb import DuckDBWarehouse
 
 SAMPLE = 5
+_LOADED = BATCH.c.state == "loaded"
+_TAKEN = BATCH.c.state != "rejected"
 _NOT_COMPARED = ("revision",)
 """Columns that tell how a row came to be, not what it says."""
 
@@ -29,7 +33,8 @@ class Difference:
     """Source against target, row by row. ``examples`` are keys of rows that differ.
 
     ``behind`` counts rows that changed at the source after the target's position: they are not
-    wrong, they are due with the next run.
+    wrong, they are due with the next run. ``gone`` counts drops that the source has no more: their
+    rows are compared with what the lake has of them.
     """
 
     table: str
@@ -41,6 +46,7 @@ class Difference:
     wrong: int
     behind: int
     examples: Sequence[str] = ()
+    gone: int = 0
 
     @property
     def is_equal(self) -> bool:
@@ -55,13 +61,44 @@ def reconcile(route: Route, real: Ingest, cursor: str | None = None) -> list[Dif
         lake = Lake(folder / "lake")
         warehouse = DuckDBWarehouse(folder / "warehouse.duckdb", lake.root)
         fresh = Ingest(Ledger(f"sqlite:///{folder / 'ledger.sqlite'}"), lake, warehouse)
-        report = fresh.run(route)
+        _leave_out_rejected(route, real, fresh)
+        report = fresh.run(replace(route, after_load="keep"))
+        gone = _bring_back_gone(route, real, fresh)
         position = real.warehouse.position(route.table.name)
         due = None if cursor is None or position is None else (cursor, int(position))
         tables = [(route.table, report.total("rows_quarantined"), due)]
         if route.derives is not None:
             tables.append((route.derives.target, 0, None))
-        return [compare(table, fresh, real, kept, late) for table, kept, late in tables]
+        found = [compare(table, fresh, real, kept, late) for table, kept, late in tables]
+        return [replace(found[0], gone=gone), *found[1:]]
+
+
+def _leave_out_rejected(route: Route, real: Ingest, fresh: Ingest) -> None:
+    """A version that the table does not take is not what it should be compared with."""
+    rejected = real.ledger.waiting(*route.batches, BATCH.c.state == "rejected")
+    fresh.ledger.note(rejected)
+    fresh.ledger.mend((found.batch_id, Outcome("rejected")) for found in rejected)
+
+
+def _bring_back_gone(route: Route, real: Ingest, fresh: Ingest) -> int:
+    """Drops that the source has no more stand in the lake alone: publish them from there."""
+    there = {row["object"] for row in fresh.ledger.batches(*route.batches, _TAKEN)}
+    loaded = real.ledger.batches(*route.batches, BATCH.c.kind == "object", _LOADED)
+    name = route.table.name
+    markers = real.warehouse.markers(name, [row["batch_id"] for row in loaded])
+    gone = 0
+    for row in loaded:
+        marker = markers.get(row["batch_id"])
+        landing = real.lake.landed(name.schema, name.table, row["batch_id"])
+        if row["object"] in there or landing is None or not (marker and marker.is_current):
+            continue
+        for part in landing.all_parts:
+            copy = fresh.lake.root / part.path
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(real.lake.root / part.path, copy)
+        fresh.warehouse.publish([route.publication(landing, 0)])
+        gone += 1
+    return gone
 
 
 def compare(

@@ -152,7 +152,7 @@ def test_a_missing_variable_is_named(
 def test_a_missing_folder_is_told(shop: Company, malacate: Command) -> None:
     shop.drop("sales/1.csv", sales(sale(1)))
     shop.drop("sales/_SUCCESS", "")
-    assert looked(malacate)[1]["shop/sale"]["found"] == "1 files, 1 ignored"
+    assert looked(malacate)[1]["shop/sale"]["found"] == "1 files, ignored: 1 marker"
     shutil.rmtree(shop.drops)
     code, told = looked(malacate)
     assert code == 1

@@ -69,9 +69,11 @@ def test_a_file_that_drifted_is_loaded_once_the_contract_knows_of_it(
     shop: Company, malacate: Command
 ) -> None:
     drifted(shop)
-    code, out, _ = malacate("ledger", "replay", "sales/3.csv")
-    assert code == 0
+    code, out, err = malacate("ledger", "replay", "sales/3.csv")
+    assert code == 1
     assert "1 of 1 released" in out
+    assert "sales/3.csv is quarantined: " in err
+    assert "extra 'colour'" in err
     assert [row["sale_id"] for row in shop.rows("raw_shop.sale")] == [1, 2]
     grown = CONTRACT.replace(
         "      - {name: sold_at",

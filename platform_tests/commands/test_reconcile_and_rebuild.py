@@ -2,11 +2,14 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 from platform_tests.company import CONTRACT, Command, Company, newer, sale, sales
+
+from malacate.reconcile import reconcile
 
 SALE = "raw/shop/sale"
 
@@ -92,6 +95,33 @@ def test_a_file_that_is_not_taken_in_yet_is_lost_so_far(
     assert (code, rows[SALE]["lost"]) == (1, 1)
     stocked.ingest.run(stocked.route(SALE))
     assert found(malacate)[0] == 0
+
+
+def test_a_file_that_the_source_has_no_more_is_compared_with_the_lake(
+    stocked: Company, malacate: Command
+) -> None:
+    (stocked.drops / "sales/2.csv").unlink()
+    code, rows = found(malacate)
+    assert (code, rows[SALE]["gone"], rows[SALE]["source_rows"]) == (0, 1, 5)
+    tamper(stocked, "delete from raw_shop.sale where sale_id = 3")
+    code, rows = found(malacate)
+    assert (code, rows[SALE]["lost"], rows[SALE]["examples"]) == (1, 1, "3")
+
+
+def test_reconciling_removes_no_drop_and_takes_no_rejected_version(stocked: Company) -> None:
+    route = replace(stocked.route(SALE), overwrite="reject", after_load="remove")
+    drop = stocked.drops / "sales/2.csv"
+    newer(drop, sales(sale(30)))
+    stocked.drop("sales/9.csv", sales(sale(9)))
+    stocked.ingest.run(replace(route, after_load="keep"))
+    (told,) = reconcile(route, stocked.ingest)
+    assert (told.lost, told.twice, told.wrong) == (0, 0, 0)
+    assert drop.exists()
+    assert (stocked.drops / "sales/9.csv").exists()
+    stocked.ingest.run(route)
+    assert not (stocked.drops / "sales/9.csv").exists()
+    (told,) = reconcile(route, stocked.ingest)
+    assert (told.lost, told.twice, told.wrong, told.gone) == (0, 0, 0, 3)
 
 
 def test_reconciling_changes_nothing(stocked: Company, malacate: Command) -> None:

@@ -10,6 +10,7 @@ CHECKS = {
     "required_is_present",
     "rows_reconcile",
     "quarantine_is_small",
+    "files_are_of_usual_length",
     "key_is_unique",
 }
 
@@ -94,6 +95,22 @@ def test_a_bad_row_is_kept_aside_with_its_reason_and_the_check_warns(
     assert ["weight_t" in row["detail"] for row in kept] == [True, False]
     assert b"-3" in kept[0]["raw"]
     assert kept[1]["raw"].startswith(b"x,1,ana")
+
+
+def test_04_21_a_file_far_shorter_than_its_like_loads_with_a_warning_that_names_it(
+    shop: Company, instance: dg.DagsterInstance
+) -> None:
+    for day in range(6):
+        shop.drop(f"sales/{day}.csv", sales(*(sale(100 * day + n) for n in range(50 + day))))
+    assert run_to_end(shop, [SALE], instance).failed() == set()
+    shop.drop("sales/cut.csv", sales(*(sale(1000 + n) for n in range(30))))
+    shop.drop("sales/whole.csv", sales(*(sale(2000 + n) for n in range(49))))
+    ran = run_to_end(shop, [SALE], instance)
+    warned = ran.checks()["files_are_of_usual_length"]
+    assert ran.failed() == {"files_are_of_usual_length"}
+    assert warned.severity is dg.AssetCheckSeverity.WARN
+    assert warned.metadata["files"].value == ["sales/cut.csv: 30"]
+    assert len(numbers(shop)) == 50 + 51 + 52 + 53 + 54 + 55 + 30 + 49
 
 
 def test_a_bad_file_goes_aside_whole_and_the_others_load(

@@ -49,7 +49,7 @@ def placed(path: Path, text: str) -> str:
         ("{name: csv}\n    - name: refund", "{name: csv}\n      filez: []\n    - name: refund",
          "unknown key 'filez'", "'files'"),
         ("  source: shop", "  source: shop\n  zzz: red", "unknown key 'zzz'",
-         "['folder', 'interval_seconds', 'source', 'tables']"),
+         "['folder', 'interval_seconds', 'notices', 'source', 'tables']"),
         ("{name: csv}", "{name: csv, delimeter: x}", "unknown key 'delimeter'", "'delimiter'"),
         ("components.FileDrops", "components.FileDorps",
          "unknown key 'malacate.components.FileDorps'", "'malacate.components.FileDrops'"),

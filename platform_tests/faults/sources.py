@@ -12,10 +12,10 @@ from malacate.batch import Chunk, Found, Reading
 from malacate.contracts.table import Table
 from malacate.errors import MalacateError, SchemaDrift
 from malacate.formats import FileFormat
-from malacate.lake.folder import Folder
 from malacate.lake.lake import Lake
-from malacate.sources.files import FileDrops
+from malacate.sources.files import FileDrops, all_files
 from malacate.sources.protocol import Known
+from malacate.stores.folder import FolderStore
 
 CHUNK_ROWS = 2
 
@@ -37,7 +37,7 @@ class Drops(FileDrops):
 
 def drops(table: Table, folder: Path) -> Drops:
     """CSV files of ``folder``."""
-    return Drops(table, Folder(folder), FileFormat(name="csv"))
+    return Drops(table, all_files(table, FolderStore(folder)), FileFormat(name="csv"))
 
 
 def chunks_of(table: Table, rows: list[list[Any]]) -> Iterator[Chunk]:

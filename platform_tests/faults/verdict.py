@@ -12,8 +12,8 @@ from platform_tests.faults.worker import Orders, notes, platform_of
 from platform_tests.faults.world import World
 
 from malacate.ingest import Ingest
-from malacate.lake.folder import Folder
 from malacate.ledger.tables import BATCH
+from malacate.stores.folder import FolderStore
 
 HARMLESS = {"Fenced", "WarehouseBusy", "OfAnotherDay"}
 """What a worker may raise when another one was faster, holds the file, or knows more."""
@@ -104,7 +104,7 @@ def _files(expected: Expected, world: World, ingest: Ingest, orders: Orders, thi
     rows = ingest.ledger.batches(BATCH.c.kind == "object")
     states = {(row["object"], row["version"]): row for row in rows}
     for kind in expected.kinds:
-        for entry in Folder(world.root / "drops" / kind).list():
+        for entry in FolderStore(world.root / "drops" / kind).list():
             name, row = entry.name, states.get((entry.name, entry.version))
             state = row and row["state"]
             wanted = "quarantined" if name == orders.deadly else _wanted(expected, kind, name)

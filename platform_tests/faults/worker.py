@@ -5,7 +5,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -91,8 +91,7 @@ def _serve(root: Path, ingest: Ingest, orders: Orders) -> int:
 def _run(root: Path, ingest: Ingest, route: Route, orders: Orders) -> bool:
     """Whether the route came to rest."""
     if orders.deadly:
-        route = Route(route.table, _Deadly(route.source, orders.deadly), route.mode,
-                      route.replaces_older, route.derives)  # fmt: skip
+        route = replace(route, source=_Deadly(route.source, orders.deadly))
     try:
         ingest.run(route)
     except Exception as error:

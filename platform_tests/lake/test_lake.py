@@ -201,3 +201,41 @@ def test_an_error_of_the_encoding_thread_is_raised_and_leaves_nothing(lake: Lake
     with pytest.raises((pa.ArrowInvalid, ValueError, KeyError)):
         fails()
     assert files(lake) == []
+
+
+def test_kept_bytes_come_back_for_another_try(lake: Lake) -> None:
+    lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
+    lake.quarantine_file(BATCH)
+    assert lake.place(BATCH) == f"quarantine/{BATCH}"
+    lake.recall(BATCH, 4)
+    assert lake.staged(BATCH) is None, "a copy of another length is no copy"
+    for _ in range(2):
+        lake.recall(BATCH, 3)
+    assert files(lake) == [f"input/{BATCH}"]
+    lake.discard_input(BATCH)
+    assert lake.place(BATCH) == ""
+
+
+def test_kept_bytes_are_lent_to_another_batch_and_stay(lake: Lake) -> None:
+    other = "c" * 64
+    assert not lake.lend(BATCH, other)
+    lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
+    lake.quarantine_file(BATCH)
+    for _ in range(2):
+        assert lake.lend(BATCH, other)
+    assert files(lake) == [f"input/{other}", f"quarantine/{BATCH}"]
+    assert (lake.root / "input" / other).read_bytes() == b"bad"
+
+
+def test_a_landing_that_is_withdrawn_leaves_nothing(lake: Lake) -> None:
+    one = lake.commit(landing(lake, 1))
+    for _ in range(2):
+        lake.withdraw(one)
+    assert (lake.landed("raw_lab", "rock", BATCH), files(lake)) == (None, [])
+
+
+def test_a_manifest_of_an_earlier_version_is_read(lake: Lake) -> None:
+    one = landing(lake, 1)
+    text = one.to_json().replace(b' "modified_ns": null,\n', b"")
+    assert b"modified_ns" not in text
+    assert Landing.from_json(text) == one

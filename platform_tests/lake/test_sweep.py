@@ -1,6 +1,7 @@
 """What the daily sweep removes, and what it must leave."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -92,3 +93,31 @@ def test_a_part_whose_manifest_is_swept_is_never_named_by_one(tmp_path: Path) ->
     for landing in lake.landings():
         assert all(Path(lake.uri(part.path)).exists() for part in landing.all_parts)
     assert replace(next(lake.landings()), rows=1).ordinal == 3
+
+
+def test_copies_of_drops_go_once_they_are_proven_and_the_others_are_told(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    for name in ("loaded", "unknown", "young"):
+        (lake.root / "input" / name).write_bytes(name.encode())
+    age(lake)
+    (lake.root / "input" / "young").write_bytes(b"young")
+    asked: list[list[str]] = []
+
+    def proven(batch_ids: Sequence[str]) -> list[str]:
+        asked.append(list(batch_ids))
+        return ["loaded"]
+
+    swept = sweep(lake, WEEK, proven)
+
+    assert asked == [["loaded", "unknown"]]
+    assert (swept.files, swept.bytes, swept.unknown) == (1, 6, ("unknown",))
+    assert sorted(p.name for p in (lake.root / "input").iterdir()) == ["unknown", "young"]
+
+
+def test_without_proof_no_copy_of_a_drop_goes(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
+    (lake.root / "input" / "some").write_bytes(b"x")
+    age(lake)
+
+    assert sweep(lake, WEEK).unknown == ("some",)
+    assert (lake.root / "input" / "some").exists()

@@ -64,7 +64,7 @@ class LedgerAndModel(RuleBasedStateMachine):
         self.model[found.batch_id] = Row(found)
         for row in self.model.values() if supersede else ():
             older = row.found.object == name and row.found.ordinal < version
-            if older and row.state == "seen" and row.attempts == 0:
+            if older and row.state == "seen" and row.epoch == 0:
                 row.state, row.epoch = "superseded", row.epoch + 1
 
     @rule(limit=st.integers(1, 4))

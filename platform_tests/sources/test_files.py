@@ -1,5 +1,6 @@
 """Drops of a real folder: which versions are found, and what is staged of them."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -13,10 +14,11 @@ from malacate.contracts.table import Column, Table
 from malacate.errors import SourceUnreachable, Superseded, UnreadableFile
 from malacate.formats import FileFormat
 from malacate.ingest import Report, Route
-from malacate.lake.folder import Folder
 from malacate.names import TableName
-from malacate.sources.files import FileDrops, found_in, stage
-from malacate.sources.protocol import Known
+from malacate.sources.discovery import Discovery
+from malacate.sources.files import FileDrops, all_files, stage
+from malacate.sources.selection import Selection
+from malacate.stores.folder import FolderStore
 
 TABLE = Table(
     TableName("raw_lab", "rock"),
@@ -40,7 +42,9 @@ def put(root: Path, name: str, *rows: int) -> Path:
 
 
 def load(home: PlatformHome, root: Path, settle: float = 0.0) -> Report:
-    drops = FileDrops(TABLE, Folder(root), FileFormat(name="csv"), settle)
+    drops = FileDrops(
+        TABLE, all_files(TABLE, FolderStore(root), settle_seconds=settle), FileFormat(name="csv")
+    )
     report = home.ingest.run(Route(TABLE, drops, WriteMode.APPEND))
     home.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
     return report
@@ -107,7 +111,7 @@ def test_an_event_for_a_file_that_is_gone_is_vanished_and_told(
 ) -> None:
     path = put(root, "a.csv", 1)
     put(root, "b.csv", 2)
-    platform_home.ledger.note(found_in(Folder(root), TABLE))
+    platform_home.ledger.note(all_files(TABLE, FolderStore(root)).everything())
     path.unlink()
     report = load(platform_home, root)
     assert [batch["object"] for batch in report.of("vanished")] == ["a.csv"]
@@ -118,10 +122,10 @@ def test_a_version_that_was_overwritten_while_it_waited_gives_way(
     platform_home: PlatformHome, root: Path
 ) -> None:
     put(root, "a.csv", 1)
-    (old,) = found_in(Folder(root), TABLE)
+    (old,) = all_files(TABLE, FolderStore(root)).everything()
     put(root, "a.csv", 1, 2)
     with pytest.raises(Superseded):
-        stage(Folder(root), old, platform_home.lake)
+        stage(FolderStore(root), old, platform_home.lake)
     platform_home.ledger.note([old])
     load(platform_home, root)
     assert ids(platform_home) == [1, 2]
@@ -131,19 +135,19 @@ def test_a_staged_copy_serves_when_the_drop_is_gone(
     platform_home: PlatformHome, root: Path
 ) -> None:
     path = put(root, "a.csv", 1)
-    (found,) = found_in(Folder(root), TABLE)
-    first = stage(Folder(root), found, platform_home.lake)
+    (found,) = all_files(TABLE, FolderStore(root)).everything()
+    first = stage(FolderStore(root), found, platform_home.lake)
     path.unlink()
-    assert stage(Folder(root), found, platform_home.lake) == first
+    assert stage(FolderStore(root), found, platform_home.lake) == first
 
 
 def test_a_copy_of_another_length_is_refused(platform_home: PlatformHome, root: Path) -> None:
     put(root, "a.csv", 1)
-    (found,) = found_in(Folder(root), TABLE)
-    staged = stage(Folder(root), found, platform_home.lake)
+    (found,) = all_files(TABLE, FolderStore(root)).everything()
+    staged = stage(FolderStore(root), found, platform_home.lake)
     staged.path.write_bytes(b"short")
     with pytest.raises(UnreadableFile) as caught:
-        stage(Folder(root), found, platform_home.lake)
+        stage(FolderStore(root), found, platform_home.lake)
     assert caught.value.reason == "short_copy"
 
 
@@ -152,13 +156,29 @@ def test_one_file_that_cannot_be_opened_holds_up_no_other(
 ) -> None:
     put(root, "a.csv", 1)
     put(root, "b.csv", 2)
-    platform_home.ledger.note(found_in(Folder(root), TABLE))
+    platform_home.ledger.note(all_files(TABLE, FolderStore(root)).everything())
     (root / "a.csv").unlink()
     (root / "a.csv").symlink_to(put(tmp_path, "secret.csv", 9))
     with pytest.raises(SourceUnreachable) as caught:
         load(platform_home, root)
     assert caught.value.object.endswith("a.csv")
     assert ids(platform_home) == [2]
+
+
+def test_04_a_file_with_fewer_rows_than_its_manifest_says_goes_to_quarantine_whole(
+    platform_home: PlatformHome, root: Path
+) -> None:
+    put(root, "a.csv", 1, 2)
+    put(root, "b.csv", 3, 4)
+    listed = [{"name": "a.csv", "rows": 2}, {"name": "b.csv", "rows": 3}]
+    (root / "week.manifest").write_text(json.dumps({"files": listed}))
+    chosen = Selection(FolderStore(root), ("*.csv",), complete="manifest")
+    drops = FileDrops(TABLE, Discovery(chosen, TABLE.source, "rock"), FileFormat(name="csv"))
+    report = platform_home.ingest.run(Route(TABLE, drops, WriteMode.APPEND))
+    (refused,) = report.of("quarantined")
+    assert (refused["object"], refused["reason"]) == ("b.csv", "manifest_rows")
+    assert "3 rows" in str(refused["error"])
+    assert ids(platform_home) == [1, 2]
 
 
 def test_a_folder_that_is_gone_is_an_error_and_forgets_nothing(
@@ -171,7 +191,7 @@ def test_a_folder_that_is_gone_is_an_error_and_forgets_nothing(
         load(platform_home, root)
     assert ids(platform_home) == [1]
     with pytest.raises(SourceUnreachable):
-        FileDrops(TABLE, Folder(root), FileFormat(name="csv")).discover(Known())
+        all_files(TABLE, FolderStore(root)).everything()
 
 
 def test_inputs_are_discarded_once_their_rows_are_in(

@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from malacate.orchestration.control import control_files
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.upkeep import daily_upkeep
@@ -13,7 +14,7 @@ from malacate.orchestration.upkeep import daily_upkeep
 def resources() -> dg.Definitions:
     """Steps of a run take turns in one process: a DuckDB file has one writer."""
     platform = Platform(targets=str(Path(__file__).parents[1] / "targets.yaml"))
-    return dg.Definitions(
+    shared = dg.Definitions(
         resources={
             "platform": platform,
             "warehouse": WarehouseIOManager(platform=platform),
@@ -30,3 +31,4 @@ def resources() -> dg.Definitions:
         schedules=[daily_upkeep],
         executor=dg.in_process_executor,
     )
+    return dg.Definitions.merge(shared, control_files())

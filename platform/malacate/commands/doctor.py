@@ -3,8 +3,11 @@
 import os
 import shutil
 import sys
+import time
+from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +16,17 @@ import typer
 from malacate.commands.project import Json, routes, show, target
 from malacate.components.dbt_models import executable
 from malacate.errors import MalacateError
-from malacate.lake.folder import Folder
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.sources.databases import DatabaseTable
 from malacate.sources.databases_postgres import catalog, quoted_path
+from malacate.sources.selection import Selection
 from malacate.warehouse.protocol import Warehouse
 
 Finding = tuple[str, bool, str, str]
 """What was looked at, whether it is right, what was found, and the fix."""
+
+LOOKED_AT = 10_000
+"""Objects of a place that are looked at, at most."""
 
 _CLOSED = "select 1 from pg_namespace where nspname = %s and not has_schema_privilege(oid, 'usage')"
 
@@ -123,5 +129,11 @@ def _answers(warehouse: Warehouse) -> str:
 
 
 def _files(reads: Any) -> str:
-    folder: Folder = reads.folder
-    return f"{sum(1 for _ in folder.list())} files, {sum(1 for _ in folder.ignored())} ignored"
+    """What the first objects of a place are: enough to see that it is the right one."""
+    chosen: Selection = reads.discovery.selection
+    looked = list(islice(chosen.store.list(chosen.prefix), LOOKED_AT))
+    picked = chosen.pick(looked, time.time())
+    passed = Counter(one.reason for one in picked.passed)
+    more = " of the first" if len(looked) == LOOKED_AT else ""
+    ignored = ", ".join(f"{count} {reason}" for reason, count in sorted(passed.items()))
+    return f"{len(picked.drops)} files{more}" + (f", ignored: {ignored}" if ignored else "")

@@ -9,12 +9,12 @@ from malacate.batch import WriteMode
 from malacate.components.declared import promised
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
-from malacate.ingest import Route
-from malacate.lake.folder import Folder
-from malacate.orchestration.environment import resolve
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
+from malacate.orchestration.stores import store
+from malacate.route import Route
 from malacate.sources.cdc.datastream import DatastreamFiles
+from malacate.sources.files import all_files
 from malacate.warehouse.derive import CHANGE_COLUMNS, Fold
 
 
@@ -49,15 +49,15 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
                 source=str(table.name), reason="no_key",
             )  # fmt: skip
         log = changes_of(table)
-        folder = Folder(self.folder, tuple(declared.files), resolve)
+        place = store(self.folder)
         route = Route(
             log,
-            DatastreamFiles(log, table, folder),
+            DatastreamFiles(log, table, all_files(log, place, tuple(declared.files))),
             WriteMode.APPEND,
             derives=Fold(state_of(table)),
         )
         kinds = frozenset({"avro", "duckdb"})
-        return RawAsset(route, kinds, delivers=table.name.table)
+        return RawAsset(route, kinds, of_files=True, delivers=table.name.table)
 
 
 def changes_of(table: Table) -> Table:

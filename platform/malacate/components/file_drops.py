@@ -1,7 +1,8 @@
-"""Files that others drop into a folder, each kind a raw table, with a doorbell."""
+"""Files that others drop into a folder or a bucket, each kind a raw table, with a doorbell."""
 
+import shutil
 from pathlib import Path
-from typing import Literal
+from tempfile import NamedTemporaryFile
 
 import dagster as dg
 import pyarrow as pa
@@ -9,20 +10,24 @@ import pyarrow as pa
 from malacate.batch import WriteMode
 from malacate.components.declared import promised
 from malacate.contracts.table import Column, Table
-from malacate.errors import ConfigError
+from malacate.contracts.types import arrow_type, sql_type
+from malacate.errors import ConfigError, ContractError
 from malacate.formats import FileFormat, FormatName
 from malacate.formats import observed as columns_in
-from malacate.ingest import Route
-from malacate.lake.folder import Folder
 from malacate.names import TableName
-from malacate.orchestration.environment import resolve
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
+from malacate.orchestration.stores import store
+from malacate.route import AfterLoad, Duplicates, Overwrite, Route
+from malacate.sources.completeness import Rule
+from malacate.sources.discovery import Discovery, Rising, Windows
 from malacate.sources.files import FileDrops as Drops
+from malacate.sources.selection import MANIFESTS, Selection
+from malacate.stores.protocol import Entry, Store
 
 
 class FormatOf(dg.Model, dg.Resolvable):
-    """A format and, for CSV, its signs; what is left out is as ``FileFormat`` has it."""
+    """A format and what it has to be told; what is left out is as ``FileFormat`` has it."""
 
     name: FormatName
     delimiter: str | None = None
@@ -31,33 +36,81 @@ class FormatOf(dg.Model, dg.Resolvable):
     decimal: str | None = None
     null_text: list[str] | None = None
     max_field_bytes: int | None = None
+    sheet: str | None = None
+    header_row: int | None = None
+    caps: dict[str, int | float] | None = None
 
     def form(self) -> FileFormat:
         """The format that is meant; raise ``ConfigError`` for signs that cannot be told apart."""
         return FileFormat(**self.model_dump(exclude_none=True))
 
 
+class LookOf(dg.Model, dg.Resolvable):
+    """Where new drops should be looked for, in a place too large to be listed each time.
+
+    ``windows`` is a strftime prefix of names, as ``rock/%Y/%m/%d/%H/``; ``rising`` says that names
+    rise with time. What they miss is found by listing all, spread over ``reconcile_hours``.
+    """
+
+    windows: str | None = None
+    rising: bool = False
+    overlap_minutes: float | None = None
+    zone: str = "UTC"
+    reconcile_hours: float = 24.0
+
+    def plan(self) -> Windows | Rising | None:
+        """The plan that is meant; raise ``ConfigError`` for windows without a time."""
+        late = (
+            {} if self.overlap_minutes is None else {"overlap_seconds": 60 * self.overlap_minutes}
+        )
+        if self.windows:
+            return Windows(self.windows, zone=self.zone, **late)
+        return Rising(**late) if self.rising else None
+
+
 class DropOf(dg.Model, dg.Resolvable):
-    """The files of one table: patterns relative to the folder, and their format."""
+    """The files of one table: patterns relative to the place, their format, and what is done with
+    those that are written again, that repeat another's bytes, and that are loaded.
+    """
 
     name: str
     files: list[str]
     format: FormatOf
-    overwrite: Literal["replace", "append"] = "replace"
+    overwrite: Overwrite = "replace"
+    duplicates: Duplicates = "warn"
+    after_load: AfterLoad = "keep"
     settle_seconds: float = 0.0
+    complete: Rule = "each"
+    manifests: list[str] | None = None
+    look: LookOf = LookOf()
+
+    def discovery(self, source: str, place: str) -> Discovery:
+        """How its drops are found at ``place``."""
+        chosen = Selection(
+            store(place), tuple(self.files), self.settle_seconds, self.complete,
+            tuple(self.manifests or MANIFESTS),
+        )  # fmt: skip
+        every = 3600 * self.look.reconcile_hours
+        return Discovery(chosen, source, self.name, self.look.plan(), every)
 
 
 class FileDrops(dg.Component, dg.Model, dg.Resolvable):
-    """Files dropped into a folder (Avro, CSV, Parquet), each version read once."""
+    """Files dropped into a folder or a bucket (Avro, CSV, JSON lines, Parquet, XLSX).
+
+    ``folder`` is a path, or ``s3://``, ``gs://``, ``az://`` with a bucket and a prefix. ``notices``
+    names a queue in which the bucket tells of new objects: ``sqs:<url>`` or
+    ``pubsub:<subscription>``.
+    """
 
     source: str
     folder: str
     tables: list[DropOf]
     interval_seconds: int = 30
+    notices: str = ""
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, its checks, and its sensor."""
-        return with_doorbells(self.raw_assets(context.path), self.interval_seconds)
+        return with_doorbells(self.raw_assets(context.path), self.interval_seconds, self.notices)
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -70,21 +123,40 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
 
     def _raw(self, table: Table, drop: DropOf) -> RawAsset:
         form = drop.format.form()
-        folder = Folder(self.folder, tuple(drop.files), resolve)
-        source = Drops(table, folder, form, drop.settle_seconds)
-        route = Route(table, source, WriteMode.APPEND, drop.overwrite == "replace")
-        return RawAsset(route, frozenset({form.name, "duckdb"}))
+        source = Drops(table, drop.discovery(self.source, self.folder), form)
+        route = Route(
+            table, source, WriteMode.APPEND, drop.overwrite,
+            duplicates=drop.duplicates, after_load=drop.after_load,
+        )  # fmt: skip
+        return RawAsset(route, frozenset({form.name, "duckdb"}), of_files=True)
 
 
 def observe(source: str, folder: str, drop: DropOf) -> Table:
     """The first file of a drop, as a contract could promise its columns."""
-    files = Folder(folder, tuple(drop.files), resolve)
-    for entry in files.list():
-        found = columns_in(files.root / entry.name, drop.format.form())
-        columns = (Column(name.lower(), kind or pa.string(), physical_name=name)
-                   for name, kind in found.items())  # fmt: skip
-        return Table(TableName(f"raw_{source}", drop.name), tuple(columns))
+    place = store(folder)
+    patterns = Selection(place, tuple(drop.files))
+    for entry in place.list(patterns.prefix):
+        if patterns.passed_over(entry.name) is None:
+            return _observed(source, drop, place, entry)
     raise ConfigError(
-        "there is no file to look at", f"Drop one into {files.root} that matches {drop.files}.",
+        "there is no file to look at", f"Drop one into {place.uri} that matches {drop.files}.",
         source=f"{source}/{drop.name}", reason="no_file",
     )  # fmt: skip
+
+
+def _observed(source: str, drop: DropOf, place: Store, entry: Entry) -> Table:
+    with NamedTemporaryFile() as copy, place.open(entry.name, entry.version) as opened:
+        shutil.copyfileobj(opened, copy)
+        copy.flush()
+        found = columns_in(Path(copy.name), drop.format.form())
+    columns = (Column(name.lower(), _named(kind), physical_name=name)
+               for name, kind in found.items())  # fmt: skip
+    return Table(TableName(f"raw_{source}", drop.name), tuple(columns))
+
+
+def _named(kind: pa.DataType | None) -> pa.DataType:
+    """The type, or text for one that a contract cannot name."""
+    try:
+        return arrow_type(sql_type(kind)) if kind is not None else pa.string()
+    except ContractError:
+        return pa.string()

@@ -8,11 +8,10 @@ from malacate.batch import WriteMode
 from malacate.components.declared import promised
 from malacate.components.file_drops import FormatOf
 from malacate.ingest import Route
-from malacate.lake.folder import Folder
-from malacate.orchestration.environment import resolve
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
-from malacate.sources.files import FileDrops
+from malacate.orchestration.stores import store
+from malacate.sources.files import FileDrops, all_files
 from malacate.warehouse.derive import HourlyStats
 
 
@@ -36,7 +35,8 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
         """See ``Declaration``."""
         tables = promised(folder, self.source, [self.readings, self.hours])
         readings, form = tables[self.readings], self.format.form()
-        drops = FileDrops(readings, Folder(self.folder, tuple(self.files), resolve), form)
+        found = all_files(readings, store(self.folder), tuple(self.files))
+        drops = FileDrops(readings, found, form)
         hours = HourlyStats(tables[self.hours], self.expected_per_hour)
         route = Route(readings, drops, WriteMode.APPEND, derives=hours)
-        return [RawAsset(route, frozenset({form.name, "duckdb"}), repeats=True)]
+        return [RawAsset(route, frozenset({form.name, "duckdb"}), repeats=True, of_files=True)]

@@ -8,11 +8,12 @@ ledger; its bytes do not move for it.
 import hashlib
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import Protocol
 
 import obstore
 import pyarrow as pa
@@ -26,6 +27,13 @@ from malacate.lake.landing import Landing, Part
 
 COPY_BYTES = 1 << 20
 ROW_GROUP_ROWS = 1 << 17
+
+
+class Bytes(Protocol):
+    """What a drop is copied from."""
+
+    def read(self, size: int = -1, /) -> bytes:
+        """The next bytes; none at the end."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +58,7 @@ class Lake:
         """Where an engine reads ``path`` from."""
         return str(self.root / path)
 
-    def stage(self, batch_id: str, drop: BinaryIO, verify: Callable[[], None]) -> Staged:
+    def stage(self, batch_id: str, drop: Bytes, verify: Callable[[], None]) -> Staged:
         """Copy a drop into ``input``; it appears there whole and verified, or not at all."""
         target = self.root / "input" / batch_id
         working = self.root / "tmp" / f"{batch_id}.{secrets.token_hex(4)}"
@@ -77,15 +85,37 @@ class Lake:
             return None
 
     def quarantine_file(self, batch_id: str) -> str:
-        """Keep the staged copy of a whole bad file; return its path in the lake."""
+        """Keep the staged copy of a drop; return its path in the lake."""
         staged = self.root / "input" / batch_id
         if staged.exists():
             staged.replace(self.root / "quarantine" / batch_id)
         return f"quarantine/{batch_id}"
 
+    def recall(self, batch_id: str, size: int | None) -> None:
+        """Take kept bytes back into ``input`` for another try; not if they are not ``size``."""
+        kept, staged = self.root / "quarantine" / batch_id, self.root / "input" / batch_id
+        if not staged.exists() and kept.exists() and size in (None, kept.stat().st_size):
+            kept.replace(staged)
+
+    def lend(self, batch_id: str, other: str) -> bool:
+        """Stage the kept bytes of ``batch_id`` for ``other`` as well; whether there are any."""
+        place, target = self.place(batch_id), self.root / "input" / other
+        if place and not target.exists():
+            working = self.root / "tmp" / f"{other}.{secrets.token_hex(4)}"
+            shutil.copyfile(self.root / place, working)
+            _sync(working)
+            working.replace(target)
+        return target.exists()
+
+    def place(self, batch_id: str) -> str:
+        """Where the bytes of a drop are in the lake; empty if it has no copy of them."""
+        places = (f"{zone}/{batch_id}" for zone in ("input", "quarantine"))
+        return next((place for place in places if (self.root / place).is_file()), "")
+
     def discard_input(self, batch_id: str) -> None:
-        """Remove the copy of a drop; only after its marker was read back."""
-        (self.root / "input" / batch_id).unlink(missing_ok=True)
+        """Remove the copies of a drop; only after its marker was read back."""
+        for zone in ("input", "quarantine"):
+            (self.root / zone / batch_id).unlink(missing_ok=True)
 
     @contextmanager
     def writing(self, folder: str, name: str, schema: pa.Schema) -> Iterator["PartWriter"]:
@@ -120,6 +150,13 @@ class Lake:
         _sync((self.root / path).parent)
         crash.point("landed")
         return landing
+
+    def withdraw(self, landing: Landing) -> None:
+        """Take back a landing that will never be published: its manifest first."""
+        path = manifest_path(landing.schema, landing.table, landing.batch_id)
+        (self.root / path).unlink(missing_ok=True)
+        for part in landing.all_parts:
+            (self.root / part.path).unlink(missing_ok=True)
 
     def landed(self, schema: str, table: str, batch_id: str) -> Landing | None:
         """The landing of a batch, if it is complete."""
@@ -214,7 +251,7 @@ def folder(schema: str, table: str, batch_id: str) -> str:
     return f"final/{schema}/{table}/{batch_id}"
 
 
-def _copy(drop: BinaryIO, working: Path) -> tuple[int, str]:
+def _copy(drop: Bytes, working: Path) -> tuple[int, str]:
     digest, size = hashlib.sha256(), 0
     with working.open("wb") as copy:
         while block := drop.read(COPY_BYTES):

@@ -46,6 +46,8 @@ class Landing:
     sha256: str = ""
     evolutions: tuple[dict[str, str], ...] = ()
     contract_version: str = ""
+    modified_ns: int | None = None
+    promise: str | None = None
 
     @property
     def all_parts(self) -> tuple[Part, ...]:

@@ -4,7 +4,7 @@ Nothing younger than the retention goes, so a worker that is slow or asleep lose
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,14 +14,24 @@ from malacate.lake.landing import Landing
 
 @dataclass(frozen=True)
 class Swept:
-    """What was removed."""
+    """What was removed; ``unknown`` are old copies of drops that no marker speaks for."""
 
     files: int
     bytes: int
+    unknown: tuple[str, ...] = ()
 
 
-def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0) -> Swept:
-    """Remove unfinished files, parts that no manifest names, and replaced snapshots.
+Proven = Callable[[Sequence[str]], Collection[str]]
+"""Of these batches, those whose marker was read back from the warehouse."""
+
+
+def _nothing(batch_ids: Sequence[str]) -> Collection[str]:
+    return ()
+
+
+def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0, proven: Proven = _nothing) -> Swept:
+    """Remove unfinished files, parts that no manifest names, replaced snapshots, and copies of
+    drops whose batch is ``proven`` to be loaded; other old copies stay and are told.
 
     Of a table's snapshots that are past the retention the newest stays, however old: a younger
     one may have landed without being published yet. All other landings stay.
@@ -40,7 +50,11 @@ def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0) -> Swept:
     for zone in ("final", "quarantine"):
         parts = _old(lake.root / zone, before)
         removed += [path for path in parts if path.suffix == ".parquet" and path not in kept]
-    return Swept(len(removed), sum(_unlink(path) for path in removed))
+    copies = {path.name: path for path in _old(lake.root / "input", before)}
+    loaded = set(proven(sorted(copies)))
+    removed += [path for name, path in copies.items() if name in loaded]
+    unknown = tuple(sorted(copies.keys() - loaded))
+    return Swept(len(removed), sum(_unlink(path) for path in removed), unknown)
 
 
 def _manifest(lake: Lake, landing: Landing) -> Path:

@@ -28,11 +28,33 @@ def open_engine(url: str) -> sa.Engine:
 
 
 def create_tables(engine: sa.Engine) -> None:
-    """Create what is missing; of many workers that start at once, one does it."""
+    """Create what is missing, columns too; of many workers that start at once, one does it."""
     with engine.begin() as connection:
-        if connection.dialect.name == "postgresql":
-            connection.execute(sa.select(sa.func.pg_advisory_xact_lock(_CREATING)))
+        take_turns(connection, _CREATING)
         METADATA.create_all(connection)
+        for table in METADATA.sorted_tables:
+            _follow(connection, table)
+
+
+def take_turns(connection: sa.Connection, number: int) -> None:
+    """Wait for other transactions that took ``number``; SQLite's exclude each other anyway."""
+    if connection.dialect.name == "postgresql":
+        connection.execute(sa.select(sa.func.pg_advisory_xact_lock(number)))
+
+
+def _follow(connection: sa.Connection, table: sa.Table) -> None:
+    """Add what a ledger of an earlier version lacks."""
+    inspector = sa.inspect(connection)
+    standing = {column["name"] for column in inspector.get_columns(table.name)}
+    for column in table.columns:
+        if column.name not in standing:
+            kind = column.type.compile(connection.dialect)
+            change = f"alter table {table.name} add column {column.name} {kind}"
+            connection.exec_driver_sql(change)
+    indexed = {index["name"] for index in inspector.get_indexes(table.name)}
+    for index in table.indexes:
+        if index.name not in indexed:
+            index.create(connection)
 
 
 def _prepare_sqlite(engine: sa.Engine, url: str) -> None:

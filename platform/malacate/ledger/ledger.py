@@ -1,47 +1,38 @@
-"""The queue: note what was found, claim it, say how it ended. No reading of sources here."""
+"""The control database as those who work with it see it: each call is one transaction."""
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 import sqlalchemy as sa
 
 from malacate import crash
 from malacate.errors import Fenced
+from malacate.ledger import history, holds, notes, queue
 from malacate.ledger.engine import create_tables, insert, open_engine
-from malacate.ledger.owner import is_dead, this_process
-from malacate.ledger.tables import ATTEMPT, BATCH
-from malacate.ledger.work import Claim, Found
+from malacate.ledger.holds import Holder
+from malacate.ledger.owner import this_process
+from malacate.ledger.tables import ATTEMPT, BATCH, LOOK
+from malacate.ledger.work import Claim, Found, Outcome, Step
 
-ENDED = ("loaded", "quarantined", "superseded", "vanished")
+__all__ = ["ENDED", "FREED", "Holder", "Ledger", "Outcome"]
+
+ENDED = ("loaded", "quarantined", "superseded", "vanished", "rejected", "skipped")
 """States that no worker takes up again by itself."""
+
+FREED = ("quarantined", "vanished", "rejected", "skipped", "seen")
+"""States that ``release`` takes a batch out of."""
 
 _UNTOLD = {"ended": None, "is_reported": False}
 """It has not ended after all: what it comes to now has to be told, whatever was told before."""
-
-_FOUND = ("source", "kind", "object", "version", "ordinal", "size", "lo", "hi")
-
-
-@dataclass(frozen=True)
-class Outcome:
-    """How a batch ended: its state, its counts, and the reason if it is not loaded."""
-
-    state: str
-    rows_read: int = 0
-    rows_loaded: int = 0
-    rows_quarantined: int = 0
-    landing: str = ""
-    reason: str = ""
-    error: str = ""
 
 
 class Ledger:
     """The control database at ``url`` (SQLAlchemy: ``sqlite:///file`` or ``postgresql+psycopg://``).
 
     A claim holds for ``lease_seconds``. An object whose worker died ``max_crashes`` times is
-    poison: it goes to quarantine instead of being claimed again.
+    poison: it goes to quarantine instead of being claimed again. One thread uses one ``Ledger``.
     """
 
     def __init__(
@@ -56,12 +47,21 @@ class Ledger:
         self._max_crashes = max_crashes
         self._clock = clock
         self._owner = this_process()
+        self._open: sa.Connection | None = None
         create_tables(self._engine)
 
     @contextlib.contextmanager
-    def _transaction(self) -> Iterator[sa.Connection]:
+    def together(self) -> Iterator[sa.Connection]:
+        """Make all calls inside one transaction: all of them hold, or none."""
+        if self._open is not None:
+            yield self._open
+            return
         with self._engine.begin() as connection:
-            yield connection
+            self._open = connection
+            try:
+                yield connection
+            finally:
+                self._open = None
 
     def note(self, found: Sequence[Found], supersede: bool = False) -> int:
         """Remember what was found; return how many of it is new.
@@ -69,51 +69,18 @@ class Ledger:
         Seen again, only its count of deliveries grows. With ``supersede``, waiting versions older
         than a noted one of the same object are given up.
         """
-        with self._transaction() as connection:
-            known = self._known(connection, found)
+        with self.together() as connection:
+            known = notes.known(connection, found)
             fresh = [f for f in {f.batch_id: f for f in found}.values() if f.batch_id not in known]
+            now = self._clock()
             if fresh:
                 upsert = insert(connection)(BATCH).on_conflict_do_nothing()
-                connection.execute(upsert, [self._row(f) for f in fresh])
-            for batch_id in known:
-                again = sa.update(BATCH).where(BATCH.c.batch_id == batch_id)
-                connection.execute(again.values(deliveries=BATCH.c.deliveries + 1))
+                connection.execute(upsert, [notes.row_of(f, now) for f in fresh])
+            notes.count_again(connection, known)
             for newer in fresh if supersede else ():
-                self._give_up_older(connection, newer)
+                notes.give_up_older(connection, newer, now)
             crash.point("seen")
         return len(fresh)
-
-    def _known(self, connection: sa.Connection, found: Sequence[Found]) -> set[str]:
-        ids = [f.batch_id for f in found]
-        known: set[str] = set()
-        for start in range(0, len(ids), 500):
-            some = sa.select(BATCH.c.batch_id).where(BATCH.c.batch_id.in_(ids[start : start + 500]))
-            known.update(connection.scalars(some))
-        return known
-
-    def _row(self, found: Found) -> dict[str, Any]:
-        return {
-            **{name: getattr(found, name) for name in _FOUND},
-            "batch_id": found.batch_id,
-            "table_name": found.table,
-            "state": "seen",
-            "first_seen": self._clock(),
-            "deliveries": 1,
-            "epoch": 0,
-            "attempts": 0,
-            "crashes": 0,
-            "next_try": 0.0,
-            "is_reported": False,
-        }
-
-    def _give_up_older(self, connection: sa.Connection, newer: Found) -> None:
-        """Only what nobody began: whoever died on one may have published it."""
-        same = _same_object(newer)
-        idle = (BATCH.c.state == "seen") & (BATCH.c.attempts == 0)
-        values = {"state": "superseded", "reason": "superseded", "ended": self._clock()}
-        values |= {"error": f"version {newer.version} came", "owner": None}
-        older = sa.update(BATCH).where(same, idle, BATCH.c.ordinal < newer.ordinal)
-        connection.execute(older.values(epoch=BATCH.c.epoch + 1, **values))
 
     def claim(
         self, source: str, table: str, limit: int = 1, tried: Collection[str] = ()
@@ -123,89 +90,52 @@ class Ledger:
         ``tried`` are left out. A batch that a worker died on comes alone, so that it cannot take
         others down with it. ``next_try`` is advice to those who decide whether to run at all.
         """
-        with self._transaction() as connection:
-            rows = self._claimable(connection, source, table, limit, tried)
-            claims: list[Claim] = []
-            for row in rows:
+        mine = (BATCH.c.source == source) & (BATCH.c.table_name == table)
+        with self.together() as connection:
+            now, claims = self._clock(), list[Claim]()
+            for row in queue.claimable(connection, mine, now, limit, tried):
                 if row.kind == "object" and row.crashes >= self._max_crashes:
-                    self._poison(connection, row)
+                    queue.poison(connection, row, now)
                 elif row.crashes and claims:
                     break
                 else:
-                    claims.append(self._take(connection, row))
+                    claims.append(queue.take(connection, row, self._owner, now, self._lease))
                     if row.crashes:
                         break
             crash.point("claim_before_commit")
         crash.point("claimed")
         return claims
 
-    def _claimable(
-        self,
-        connection: sa.Connection,
-        source: str,
-        table: str,
-        limit: int,
-        tried: Collection[str],
-    ) -> Sequence[Any]:
-        c = BATCH.c
-        mine = (c.source == source) & (c.table_name == table)
-        free = (c.state == "seen") | self._abandoned(connection, mine)
-        query = sa.select(BATCH).where(mine, free, c.batch_id.not_in(tried))
-        query = query.order_by(c.crashes, c.attempts, c.ordinal, c.object).limit(limit)
-        return connection.execute(query.with_for_update(skip_locked=True)).all()
+    def hold(
+        self, claim: Claim, sha256: str | None = None, instead_of: str | None = None
+    ) -> Holder | None:
+        """Take hold of the claim's bytes ``sha256``, or of its object; return who has it else.
 
-    def _abandoned(
-        self, connection: sa.Connection, mine: sa.ColumnElement[bool]
-    ) -> sa.ColumnElement[bool]:
-        c = BATCH.c
-        query = sa.select(c.owner).distinct().where(mine, c.state == "processing")
-        busy: Iterable[str] = connection.execute(query).scalars()
-        dead = [owner for owner in busy if is_dead(owner)]
-        lapsed = (c.lease_until < self._clock()) | c.owner.in_(dead)
-        return (c.state == "processing") & lapsed
-
-    def _take(self, connection: sa.Connection, row: Any) -> Claim:
-        now = self._clock()
-        taken = {
-            "state": "processing",
-            "epoch": row.epoch + 1,
-            "attempts": row.attempts + 1,
-            "crashes": row.crashes + 1,
-            "owner": self._owner,
-            "lease_until": now + self._lease,
-        }
-        connection.execute(sa.update(BATCH).where(BATCH.c.batch_id == row.batch_id).values(**taken))
-        attempt = {"batch_id": row.batch_id, "epoch": row.epoch + 1, "owner": self._owner}
-        connection.execute(sa.insert(ATTEMPT).values(**attempt, started=now))
-        return Claim(_found(row._mapping), row.epoch + 1, row.attempts + 1, row.crashes)
-
-    def _poison(self, connection: sa.Connection, row: Any) -> None:
-        values = {
-            "state": "quarantined",
-            "reason": "poison_crash",
-            "error": f"{row.crashes} workers died on it; inspect the file, then release it",
-            "ended": self._clock(),
-        }
-        connection.execute(
-            sa.update(BATCH).where(BATCH.c.batch_id == row.batch_id).values(**values)
-        )
+        ``instead_of`` names a holder that does not load it after all. See ``holds``.
+        """
+        with self.together() as connection:
+            return holds.hold(connection, claim.found, sha256, instead_of)
 
     def renew(self, claim: Claim) -> None:
         """Hold the claim for another lease; raise ``Fenced`` if another worker has it now."""
         self._answer(claim, lease_until=self._clock() + self._lease)
 
     def finish(self, claim: Claim, outcome: Outcome) -> None:
-        """The batch ended. Raises ``Fenced`` if this worker was overtaken."""
-        with self._transaction() as connection:
-            now = self._clock()
-            values = {**vars(outcome), "owner": None, "crashes": 0, "ended": now}
+        """The batch ended; its steps are written. Raises ``Fenced`` if this worker was overtaken.
+
+        Loaded bytes that another object brought before are told by ``dup_of``.
+        """
+        with self.together() as connection:
+            values = {**outcome.known, "owner": None, "crashes": 0, "ended": self._clock()}
+            if outcome.state == "loaded" and outcome.sha256:
+                values["dup_of"] = holds.twin_of(connection, claim.found, outcome.sha256)
             self._update(connection, claim, values)
             self._end_attempt(connection, claim, outcome.state, outcome.error)
 
     def fail(self, claim: Claim, error: str, reason: str, backoff_seconds: float = 5.0) -> None:
         """A passing failure: the batch waits, twice as long each time (an hour at most)."""
-        wait = min(backoff_seconds * 2 ** (claim.attempts - 1), 3600.0)
-        with self._transaction() as connection:
+        wait = min(backoff_seconds * 2 ** min(claim.attempts - 1, 20), 3600.0)
+        with self.together() as connection:
             values = {"state": "seen", "owner": None, "crashes": claim.crashes, "error": error}
             again = {"reason": reason, "next_try": self._clock() + wait}
             self._update(connection, claim, {**values, **again})
@@ -214,7 +144,7 @@ class Ledger:
     def give_up(self, batch_ids: Sequence[str], why: str) -> None:
         """These are not worth doing any more; whoever works on one is fenced."""
         values = {"state": "superseded", "reason": "superseded", "error": why, "owner": None}
-        with self._transaction() as connection:
+        with self.together() as connection:
             update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids))
             ended = {"ended": self._clock(), "epoch": BATCH.c.epoch + 1}
             connection.execute(update.values(**values, **ended))
@@ -225,13 +155,13 @@ class Ledger:
             self.fail(claim, error, "interrupted", backoff_seconds=0.0)
 
     def _answer(self, claim: Claim, **values: Any) -> None:
-        with self._transaction() as connection:
+        with self.together() as connection:
             self._update(connection, claim, values)
 
     def _update(self, connection: sa.Connection, claim: Claim, values: dict[str, Any]) -> None:
-        holds = (BATCH.c.batch_id == claim.batch_id) & (BATCH.c.epoch == claim.epoch)
-        holds &= BATCH.c.state == "processing"
-        if connection.execute(sa.update(BATCH).where(holds).values(**values)).rowcount:
+        holds_it = (BATCH.c.batch_id == claim.batch_id) & (BATCH.c.epoch == claim.epoch)
+        holds_it &= BATCH.c.state == "processing"
+        if connection.execute(sa.update(BATCH).where(holds_it).values(**values)).rowcount:
             return
         raise Fenced(
             "another worker took this batch over",
@@ -248,62 +178,119 @@ class Ledger:
         one = (ATTEMPT.c.batch_id == claim.batch_id) & (ATTEMPT.c.epoch == claim.epoch)
         values = {"ended": self._clock(), "outcome": outcome, "error": error or None}
         connection.execute(sa.update(ATTEMPT).where(one).values(**values))
+        self._write_steps(connection, claim)
+
+    def _write_steps(self, connection: sa.Connection, claim: Claim) -> None:
+        history.write(connection, claim.batch_id, claim.epoch, claim.steps)
+        claim.steps.clear()
+
+    def tell(self, claims: Iterable[Claim]) -> None:
+        """Write down the steps that came after the batches had ended."""
+        with self.together() as connection:
+            for claim in claims:
+                self._write_steps(connection, claim)
+
+    def mark_removed(self, batch_id: str, step: Step) -> None:
+        """The drop is no longer at its store, or another version of it is."""
+        with self.together() as connection:
+            one = BATCH.c.batch_id == batch_id
+            connection.execute(sa.update(BATCH).where(one).values(drop_removed=step.at))
+            history.tell(connection, one, step)
+
+    def mark_kept(self, batch_id: str, path: str) -> None:
+        """The bytes of a quarantined batch are at ``path`` in the lake."""
+        with self.together() as connection:
+            one = (BATCH.c.batch_id == batch_id) & (BATCH.c.state == "quarantined")
+            connection.execute(sa.update(BATCH).where(one).values(landing=path))
+            history.tell(connection, one, Step("kept", self._clock(), True, path))
 
     def mend(self, loaded: Iterable[tuple[str, Outcome]]) -> int:
         """Take over how batches ended according to the warehouse; return how many that changed."""
         mended = 0
-        with self._transaction() as connection:
+        with self.together() as connection:
             for batch_id, outcome in loaded:
                 stale = (BATCH.c.batch_id == batch_id) & (BATCH.c.state != outcome.state)
-                values = {**vars(outcome), "owner": None, "crashes": 0, "ended": self._clock()}
+                values = {**outcome.known, "owner": None, "crashes": 0, "ended": self._clock()}
                 update = sa.update(BATCH).where(stale).values(epoch=BATCH.c.epoch + 1, **values)
                 mended += connection.execute(update).rowcount
         return mended
 
     def forget(self, batch_ids: Sequence[str]) -> None:
         """These are not loaded after all: their rows are lost everywhere, so they wait again."""
-        values = {"state": "seen", "crashes": 0, "next_try": 0.0, **_UNTOLD}
-        with self._transaction() as connection:
-            update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids))
-            connection.execute(update.values(**values))
+        self._wait_again(BATCH.c.batch_id.in_(batch_ids), "forgotten", {})
 
     def release(self, batch_ids: Sequence[str]) -> int:
-        """Let quarantined, waiting or vanished batches be claimed again, at once."""
-        values = {"state": "seen", "crashes": 0, "attempts": 0, "next_try": 0.0, "reason": None}
-        values |= _UNTOLD
-        free = BATCH.c.state.in_(("quarantined", "vanished", "seen"))
-        with self._transaction() as connection:
-            update = sa.update(BATCH).where(BATCH.c.batch_id.in_(batch_ids), free).values(**values)
-            return connection.execute(update).rowcount
+        """Let batches that are not loaded (``FREED``) be claimed again, at once."""
+        some = BATCH.c.batch_id.in_(batch_ids) & BATCH.c.state.in_(FREED)
+        return self._wait_again(some, "released", {"attempts": 0, "reason": None, "dup_of": None})
+
+    def _wait_again(self, some: sa.ColumnElement[bool], step: str, more: dict[str, Any]) -> int:
+        now = self._clock()
+        values = {"state": "seen", "crashes": 0, "next_try": 0.0, "waiting_since": now, **_UNTOLD}
+        with self.together() as connection:
+            history.tell(connection, some, Step(step, now))
+            return connection.execute(
+                sa.update(BATCH).where(some).values(**values, **more)
+            ).rowcount
 
     def mark_reported(self, batch_ids: Sequence[str]) -> None:
         """These were told to the orchestrator; until then every run tells them again."""
-        with self._transaction() as connection:
+        with self.together() as connection:
             some = BATCH.c.batch_id.in_(batch_ids)
             connection.execute(sa.update(BATCH).where(some).values(is_reported=True))
 
     def batches(self, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         """Rows of the ledger as dictionaries, oldest first."""
         query = sa.select(BATCH).where(*where).order_by(BATCH.c.first_seen, BATCH.c.ordinal)
+        return self.select(query)
+
+    def select(self, query: sa.Select[Any]) -> list[dict[str, Any]]:
+        """What a question about the ledger's tables finds."""
         with self._engine.connect() as connection:
             return [dict(row) for row in connection.execute(query).mappings()]
 
     def waiting(self, *where: sa.ColumnElement[bool]) -> list[Found]:
         """Rows of the ledger as what was found."""
-        return [_found(row) for row in self.batches(*where)]
+        return [notes.found_of(row) for row in self.batches(*where)]
 
-    def due(self, *where: sa.ColumnElement[bool]) -> list[tuple[Found, int]]:
-        """What a run could take up now, with how often each was tried."""
+    def due(self, *where: sa.ColumnElement[bool], limit: int = -1) -> list[tuple[Found, int]]:
+        """What a run could take up now, oldest first, with how often each was tried."""
         c, now = BATCH.c, self._clock()
         waits = (c.state == "seen") & (c.next_try <= now)
         lapsed = (c.state == "processing") & (c.lease_until < now)
-        return [(_found(row), row["attempts"]) for row in self.batches(*where, waits | lapsed)]
+        query = sa.select(BATCH).where(*where, waits | lapsed).order_by(c.first_seen, c.ordinal)
+        rows = self.select(query if limit < 0 else query.limit(limit))
+        return [(notes.found_of(row), row["attempts"]) for row in rows]
+
+    def busy(self, *where: sa.ColumnElement[bool]) -> int:
+        """How many batches a worker has a claim on that has not lapsed."""
+        c = BATCH.c
+        held = (c.state == "processing") & (c.lease_until >= self._clock())
+        count = sa.select(sa.func.count().label("n")).select_from(BATCH).where(*where, held)
+        return int(self.select(count)[0]["n"])
+
+    def cursor(self, source: str, table: str) -> str | None:
+        """Where the next look at the drops of a table goes on."""
+        query = sa.select(LOOK).where(LOOK.c.source == source, LOOK.c.table_name == table)
+        return next((row["cursor"] for row in self.select(query)), None)
+
+    def look_on_from(self, source: str, table: str, cursor: str) -> None:
+        """Keep where the next look goes on; in one transaction with what this one found."""
+        place = {"source": source, "table_name": table, "cursor": cursor}
+        with self.together() as connection:
+            upsert = insert(connection)(LOOK).values(**place)
+            same = [LOOK.c.source, LOOK.c.table_name]
+            connection.execute(upsert.on_conflict_do_update(index_elements=same, set_=place))
 
     def attempts(self, batch_id: str) -> list[dict[str, Any]]:
         """Every claim of one batch, first to last."""
-        query = sa.select(ATTEMPT).where(ATTEMPT.c.batch_id == batch_id).order_by(ATTEMPT.c.epoch)
+        one = ATTEMPT.c.batch_id == batch_id
+        return self.select(sa.select(ATTEMPT).where(one).order_by(ATTEMPT.c.epoch))
+
+    def steps(self, batch_id: str) -> list[dict[str, Any]]:
+        """What happened to one batch, step by step: name, when, correct or not, and details."""
         with self._engine.connect() as connection:
-            return [dict(row) for row in connection.execute(query).mappings()]
+            return history.steps_of(connection, batch_id)
 
     def status(self) -> list[dict[str, Any]]:
         """Per source, table and state: batches, rows, oldest."""
@@ -317,15 +304,4 @@ class Ledger:
             sa.func.coalesce(sa.func.sum(c.rows_quarantined), 0).label("rows_quarantined"),
             sa.func.min(c.first_seen).label("oldest"),
         ).group_by(c.source, c.table_name, c.state)
-        with self._engine.connect() as connection:
-            ordered = query.order_by(c.source, c.table_name, c.state)
-            return [dict(row) for row in connection.execute(ordered).mappings()]
-
-
-def _found(row: Mapping[str, Any]) -> Found:
-    return Found(table=row["table_name"], **{name: row[name] for name in _FOUND})
-
-
-def _same_object(found: Found) -> sa.ColumnElement[bool]:
-    c = BATCH.c
-    return sa.and_(c.source == found.source, c.table_name == found.table, c.object == found.object)
+        return self.select(query.order_by(c.source, c.table_name, c.state))

@@ -1,4 +1,8 @@
-"""DDL of the ledger, the same on SQLite and Postgres."""
+"""DDL of the ledger, the same on SQLite and Postgres.
+
+A ledger of an earlier version is followed: columns that it lacks are added, so a new column has
+to allow null.
+"""
 
 import sqlalchemy as sa
 
@@ -34,8 +38,22 @@ BATCH = sa.Table(
     sa.Column("landing", sa.Text),
     sa.Column("ended", sa.Float),
     sa.Column("is_reported", sa.Boolean, nullable=False),
+    sa.Column("modified_ns", sa.BigInteger),
+    sa.Column("waiting_since", sa.Float),
+    sa.Column("sha256", sa.String(64)),
+    sa.Column("dup_of", sa.String(64)),
+    sa.Column("drop_removed", sa.Float),
+    sa.Column("promise", sa.Text),
     sa.UniqueConstraint("source", "table_name", "object", "version"),
     sa.Index("batch_queue", "source", "table_name", "state", "next_try"),
+    sa.Index("batch_state", "state", "first_seen"),
+    sa.Index("batch_bytes", "source", "table_name", "sha256"),
+    sa.Index(
+        "batch_repeated",
+        "dup_of",
+        sqlite_where=sa.text("dup_of is not null"),
+        postgresql_where=sa.text("dup_of is not null"),
+    ),
 )
 """One row per object version, window or snapshot, for ever."""
 
@@ -51,3 +69,38 @@ ATTEMPT = sa.Table(
     sa.Column("error", sa.Text),
 )
 """One row per claim; without an outcome its worker died or still runs."""
+
+TRANSITION = sa.Table(
+    "transition",
+    METADATA,
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+    sa.Column("epoch", sa.Integer, primary_key=True),
+    sa.Column("step", sa.String(24), primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("ok", sa.Boolean, nullable=False),
+    sa.Column("detail", sa.Text, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""What happened to a batch, step by step, beside its first sight and its claims.
+
+A step that comes twice within an epoch is told as it was the last time.
+"""
+
+HOLD = sa.Table(
+    "hold",
+    METADATA,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("what", sa.Text, primary_key=True),
+    sa.Column("batch_id", sa.String(64), nullable=False),
+)
+"""Which batch may load what only one may: the same bytes, or the same object."""
+
+LOOK = sa.Table(
+    "look",
+    METADATA,
+    sa.Column("source", sa.Text, primary_key=True),
+    sa.Column("table_name", sa.Text, primary_key=True),
+    sa.Column("cursor", sa.Text, nullable=False),
+)
+"""Where the next look at a table's drops goes on; without a row it looks at everything."""

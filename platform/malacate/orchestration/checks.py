@@ -1,5 +1,7 @@
 """What is checked on every raw table, by the step that made it. Each check says what to do."""
 
+import statistics
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +15,7 @@ from malacate.names import quote
 from malacate.warehouse.protocol import BATCH_COLUMN
 
 SAMPLE = 5
+LEARNED, LEARNED_LEAST = 50, 5
 PERSONAL = ("pii", "secret")
 
 BLOCKING = ("schema_follows_contract", "required_is_present", "rows_reconcile")
@@ -20,16 +23,27 @@ BLOCKING = ("schema_follows_contract", "required_is_present", "rows_reconcile")
 are at least once."""
 
 
+def usual_least(rows: Sequence[int]) -> float:
+    """How many rows a file has at least, after its like: mean less four standard deviations, each
+    taken as 5 % of the mean if it is smaller. None of fewer than ``LEARNED_LEAST`` files."""
+    if len(rows) < LEARNED_LEAST:
+        return 0.0
+    mean = statistics.fmean(rows)
+    return max(0.0, mean - 4 * max(statistics.pstdev(rows), 0.05 * mean))
+
+
 @dataclass(frozen=True)
 class Promises:
     """What is checked of one raw table. ``repeats`` allows a key to come more than once.
 
-    A derived table has no batches of its own, so nothing of it is reconciled or quarantined.
+    A derived table has no batches of its own, so nothing of it is reconciled or quarantined. Only
+    of tables ``of_files`` can a batch be shorter than it was sent.
     """
 
     table: Table
     repeats: bool = False
     is_derived: bool = False
+    of_files: bool = False
 
     def specs(self, key: dg.AssetKey) -> list[dg.AssetCheckSpec]:
         """The checks, as declared on the asset."""
@@ -42,6 +56,8 @@ class Promises:
             most = f"at most {self.table.quarantine_limit:.1%} quarantined, and no whole file"
             described["rows_reconcile"] = "rows at the source = rows loaded + rows quarantined"
             described["quarantine_is_small"] = most
+        if self.of_files:
+            described["files_are_of_usual_length"] = "no file has far fewer rows than those before"
         if self.table.key:
             described["key_is_unique"] = f"({', '.join(self.table.key)}) stands once"
         return [
@@ -54,6 +70,8 @@ class Promises:
         results = [self._schema(ingest), self._required(ingest)]
         if not self.is_derived:
             results += [self._reconcile(ingest, report), self._quarantine(report)]
+        if self.of_files:
+            results.append(self._length(ingest, report))
         return [*results, self._key(ingest)] if self.table.key else results
 
     def _schema(self, ingest: Ingest) -> dg.AssetCheckResult:
@@ -133,12 +151,30 @@ class Promises:
 
     def _quarantine(self, report: Report) -> dg.AssetCheckResult:
         read, kept = report.total("rows_read"), report.total("rows_quarantined")
-        files = [f"{b['object']}: {b['reason']}" for b in report.of("quarantined")]
+        whole = [*report.of("quarantined"), *report.of("rejected")]
+        files = [f"{b['object']}: {b['reason']}" for b in whole]
         rate, limit = kept / read if read else 0.0, self.table.quarantine_limit
         advice = "`malacate ledger explain <file>` shows the rows; correct the source or contract."
         return self._told("quarantine_is_small", rate <= limit and not files, f"<= {limit:.4f}",
                        f"{rate:.4f}", advice, dg.AssetCheckSeverity.WARN, rows_read=read,
                        rows_quarantined=kept, whole_files=files)  # fmt: skip
+
+    def _length(self, ingest: Ingest, report: Report) -> dg.AssetCheckResult:
+        """A file cut between two records is a sound file: only its like tell that it is short."""
+        new = {str(b["batch_id"]): b for b in report.of("loaded")}
+        found = ingest.warehouse.query(
+            "select rows + rows_quarantined as n from malacate.loads where schema_name = $schema "
+            "and table_name = $table and not list_contains($new, batch_id) "
+            f"order by published_at desc limit {LEARNED}",
+            {"schema": self.table.name.schema, "table": self.table.name.table, "new": [*new]},
+        )
+        earlier = found.column("n").to_pylist()
+        least = usual_least(earlier)
+        short = [f"{b['object']}: {b['rows_read']}" for b in new.values() if _read(b) < least]
+        advice = "Ask the sender how many rows each file has; if one was cut, have it sent again."
+        return self._told("files_are_of_usual_length", not short, f">= {least:.0f} rows a file",
+                       f"{len(short)} shorter", advice, dg.AssetCheckSeverity.WARN,
+                       files=short[:SAMPLE], learned_from=len(earlier))  # fmt: skip
 
     def _name(self, ingest: Ingest) -> str:
         return self.table.name.sql(ingest.warehouse.dialect)
@@ -163,3 +199,7 @@ class Promises:
             severity=severity,
             metadata=told,
         )
+
+
+def _read(batch: Mapping[str, Any]) -> int:
+    return int(batch["rows_read"] or 0)

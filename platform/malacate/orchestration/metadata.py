@@ -62,12 +62,20 @@ def of_report(report: Report) -> dict[str, Any]:
         "rows_quarantined": report.total("rows_quarantined"),
         **{f"batches_{state}": count for state, count in sorted(states.items())},
         **({"batches_elsewhere": report.elsewhere} if report.elsewhere else {}),
+        **({"longest_lag_seconds": max(lags)} if (lags := _lags(report)) else {}),
+        **({"same_bytes_as_before": len(report.repeated)} if report.repeated else {}),
         **({"latest_batches": dg.MetadataValue.table(records)} if records else {}),
     }
 
 
+def _lags(report: Report) -> list[int]:
+    """Seconds from the writing of a drop to its rows in the table."""
+    times = ((b["ended"], b["modified_ns"]) for b in report.of("loaded"))
+    return [round(float(str(at)) - int(str(ns)) / 1e9) for at, ns in times if at and ns]
+
+
 def _record(batch: dict[str, Any]) -> dg.TableRecord:
-    shown = ("object", "state", "rows_loaded", "rows_quarantined", "attempts", "reason")
+    shown = ("object", "state", "rows_loaded", "rows_quarantined", "attempts", "reason", "dup_of")
     return dg.TableRecord({name: batch[name] or "" for name in shown})
 
 

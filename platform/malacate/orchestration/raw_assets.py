@@ -24,7 +24,7 @@ POOL = "warehouse"
 
 @dataclass(frozen=True)
 class RawAsset:
-    """How one route is shown: its kinds, and whether its deliveries repeat keys.
+    """How one route is shown: its kinds, and whether its deliveries repeat keys, or are files.
 
     ``delivers`` is the source table's name where the raw table has another one. ``cron`` says
     when it is due, where no doorbell says so.
@@ -33,9 +33,15 @@ class RawAsset:
     route: Route
     kinds: frozenset[str]
     repeats: bool = False
+    of_files: bool = False
     delivers: str = ""
     cron: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def promises(self) -> Promises:
+        """What is checked of its table."""
+        return Promises(self.route.table, self.repeats, of_files=self.of_files)
 
     @property
     def key(self) -> dg.AssetKey:
@@ -75,7 +81,7 @@ def _origin(raw: RawAsset) -> dg.AssetSpec:
 def _asset(raw: RawAsset) -> dg.AssetsDefinition:
     route = raw.route
     specs = [_spec(route.table, raw.key, [raw.origin], raw)]
-    checks = Promises(route.table, raw.repeats).specs(raw.key)
+    checks = raw.promises.specs(raw.key)
     if route.derives is not None:
         target = route.derives.target
         derived_key = dg.AssetKey(list(target.name.key))
@@ -100,6 +106,8 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
         except ConfigError as error:
             # Trying again changes no file and no variable.
             raise dg.Failure(str(error), allow_retries=False) from error
+        for warning in report.warnings:
+            context.log.warning(str(warning))
         yield from _results(raw, ingest, report)
         ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
 
@@ -142,7 +150,7 @@ def _results(raw: RawAsset, ingest: Ingest, report: Report) -> Iterator[dg.Mater
             "dagster/column_lineage": column_lineage(table, raw.origin),
             **of_report(report),
         },
-        check_results=Promises(table, raw.repeats).results(ingest, report),
+        check_results=raw.promises.results(ingest, report),
     )
     if derives is not None:
         yield dg.MaterializeResult(

@@ -4,16 +4,23 @@ Losing every cursor changes cost, not results: the run claims its work from the 
 """
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
 
 from malacate.batch import Found
-from malacate.ledger.tables import BATCH
+from malacate.ledger.ledger import Ledger
+from malacate.orchestration.environment import resolve
+from malacate.orchestration.notices import Polled, poll
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.orchestration.resources import Platform
-from malacate.sources.protocol import Known
+from malacate.route import Route, note
+from malacate.sources.discovery import Discovery
+from malacate.sources.notices import Listener
+
+COUNTED = 1000
+"""How many waiting batches a tick looks at, at most: enough to tell one set from another."""
 
 
 @dataclass(frozen=True)
@@ -36,8 +43,11 @@ def decide(waiting: Sequence[Found], tries: int) -> Ring:
     return Ring(f"{digest.hexdigest()[:32]}-{tries}", f"{len(waiting)} waiting")
 
 
-def doorbell(raw: RawAsset, seconds: int) -> dg.SensorDefinition:
-    """A sensor over one route's drops, looking every ``seconds``."""
+def doorbell(raw: RawAsset, seconds: int, hear: Callable[[Ledger], Polled]) -> dg.SensorDefinition:
+    """A sensor over one route's drops, looking every ``seconds`` at a bounded part of them.
+
+    ``hear`` takes in what the bucket itself told since the last tick.
+    """
     route = raw.route
 
     @dg.sensor(
@@ -51,20 +61,36 @@ def doorbell(raw: RawAsset, seconds: int) -> dg.SensorDefinition:
         context: dg.SensorEvaluationContext, platform: Platform
     ) -> dg.SensorResult | dg.SkipReason:
         ledger = platform.target.open_ledger()
-        new = ledger.note(route.source.discover(Known()), route.replaces_older)
-        c = BATCH.c
-        mine = (c.source == route.table.source, c.table_name == route.table.name.table)
-        due = ledger.due(*mine)
+        for line in hear(ledger).told():
+            context.log.warning(line)
+        noted = note(route, ledger)
+        for line in noted.told:
+            context.log.warning(line)
+        due = ledger.due(*route.batches, limit=COUNTED)
         ring = decide([found for found, _ in due], max((tries for _, tries in due), default=0))
         if ring.run_key is None:
             return dg.SkipReason(ring.why)
-        context.log.info(f"{new} new, {ring.why}")
+        if busy := ledger.busy(*route.batches):
+            return dg.SkipReason(f"a run is at work on {busy} of them")
+        context.log.info(f"{noted.new} new, {ring.why}")
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=ring.run_key)])
 
     return drop_sensor
 
 
-def with_doorbells(raw: list[RawAsset], seconds: int) -> dg.Definitions:
-    """Assets of the routes, each with its doorbell."""
-    bells = [doorbell(one, seconds) for one in raw]
+def with_doorbells(raw: list[RawAsset], seconds: int, notices: str = "") -> dg.Definitions:
+    """Assets of the routes, each with its doorbell; one queue of ``notices`` serves them all."""
+
+    def hear(ledger: Ledger) -> Polled:
+        return poll(resolve(notices), [_listener(one.route) for one in raw], ledger)
+
+    bells = [doorbell(one, seconds, hear) for one in raw]
     return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+
+
+def _listener(route: Route) -> Listener:
+    discovery: Discovery = route.source.discovery  # type: ignore[attr-defined]
+    host, _, prefix = discovery.selection.store.uri.partition("://")[2].partition("/")
+    container, at, account = host.partition("@")
+    bucket = f"{account}/{container}" if at else host
+    return Listener(bucket, prefix and f"{prefix}/", discovery, route.replaces_older)

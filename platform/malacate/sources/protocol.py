@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from malacate.batch import Found, Reading
 from malacate.lake.lake import Lake
@@ -14,6 +14,34 @@ class Known:
 
     position: str | None = None
     waiting: Sequence[Found] = field(default=())
+
+
+class Look(Protocol):
+    """What one bounded look at a source found."""
+
+    @property
+    def found(self) -> list[Found]:
+        """What stands; the ledger knows which of it is new."""
+
+    @property
+    def cursor(self) -> str:
+        """Where the next look goes on; kept in the transaction that notes ``found``."""
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left over for the next look."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What somebody should hear of: files that a manifest lists and that do not stand."""
+
+
+@runtime_checkable
+class Looks(Protocol):
+    """A source too large to be listed whole each time. A lost cursor costs time, never drops."""
+
+    def look(self, cursor: str | None, now: float) -> Look:
+        """Look at a bounded part; ``now`` is in seconds since 1970."""
 
 
 class Source(Protocol):

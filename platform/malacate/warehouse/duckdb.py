@@ -13,7 +13,7 @@ import tenacity
 from malacate import crash
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
-from malacate.errors import SourceGap, WarehouseBusy
+from malacate.errors import LakeError, SourceGap, WarehouseBusy
 from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
@@ -115,7 +115,10 @@ class DuckDBWarehouse:
         crash.point("tx_checked")
         if _is_overtaken(connection, this):
             return Published(landing.batch_id, "superseded")
-        deleted = write(connection, this, self._lake_root)
+        try:
+            deleted = write(connection, this, self._lake_root)
+        except (duckdb.IOException, duckdb.InvalidInputException) as error:
+            raise _unreadable(this, error) from error
         crash.point("tx_rows")
         _mark(connection, this)
         return Published(landing.batch_id, "published", landing.rows, deleted)
@@ -249,4 +252,15 @@ def _busy(path: Path, error: Exception) -> WarehouseBusy:
         object=str(path),
         actual=str(error).splitlines()[0],
         reason="warehouse_busy",
+    )
+
+
+def _unreadable(this: Publication, error: duckdb.Error) -> LakeError:
+    return LakeError(
+        "the Parquet of a landing is missing or cannot be read",
+        "Restore the lake's folder; or remove the landing's manifest and run again.",
+        source=str(this.table.name),
+        object=this.landing.object,
+        actual=str(error).splitlines()[0],
+        reason="landing_unreadable",
     )

@@ -21,9 +21,9 @@ from malacate.contracts.table import Table
 from malacate.errors import UnreadableFile
 from malacate.formats.avro import payload_types
 from malacate.formats.avro_walk import walk
-from malacate.lake.folder import Folder
 from malacate.lake.lake import Lake
-from malacate.sources.files import found_in, stage
+from malacate.sources.discovery import Discovery, Tick
+from malacate.sources.files import stage
 from malacate.sources.protocol import Known
 
 ROWS = 8192
@@ -43,16 +43,20 @@ class DatastreamFiles:
 
     log: Table
     table: Table
-    folder: Folder
+    discovery: Discovery
     supersedes: bool = True
+
+    def look(self, cursor: str | None, now: float) -> Tick:
+        """See ``Looks``."""
+        return self.discovery.tick(cursor, now)
 
     def discover(self, known: Known) -> list[Found]:
         """Every change file, however late it came and however old its folder is."""
-        return found_in(self.folder, self.log)
+        return self.discovery.everything()
 
     def read(self, found: Found, lake: Lake) -> Reading:
         """Copy the file into ``input``, check its blocks, decode it event by event."""
-        staged = stage(self.folder, found, lake)
+        staged = stage(self.discovery.selection.store, found, lake)
         blocks = walk(staged.path)
         with staged.path.open("rb") as file:
             writer = fastavro.reader(file).writer_schema

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from malacate.errors import SourceUnreachable, Superseded
-from malacate.lake.folder import Folder
+from malacate.stores.folder import FolderStore
 
 ODD = [
     b"plain.csv",
@@ -48,18 +48,18 @@ def put(root: Path, name: bytes, text: bytes = b"x") -> None:
         file.write(text)
 
 
-def names(folder: Folder) -> list[str]:
+def names(folder: FolderStore) -> list[str]:
     return [entry.name for entry in folder.list()]
 
 
 def test_odd_names_are_listed_and_open_each_to_its_own_bytes(root: Path) -> None:
     for name in ODD:
         put(root, name, name)
-    entries = list(Folder(root).list())
+    entries = list(FolderStore(root).list())
     assert len({entry.name for entry in entries}) == len(ODD)
     read = []
     for entry in entries:
-        with Folder(root).open(entry.name, entry.version) as file:
+        with FolderStore(root).open(entry.name, entry.version) as file:
             read.append(file.read())
     assert sorted(read) == sorted(ODD)
 
@@ -67,7 +67,7 @@ def test_odd_names_are_listed_and_open_each_to_its_own_bytes(root: Path) -> None
 def test_listed_names_are_text_that_can_be_stored_and_printed(root: Path) -> None:
     for name in ODD:
         put(root, name)
-    for name in names(Folder(root)):
+    for name in names(FolderStore(root)):
         assert name.encode("utf-8")
         assert name.isprintable()
 
@@ -75,55 +75,18 @@ def test_listed_names_are_text_that_can_be_stored_and_printed(root: Path) -> Non
 def test_names_in_folders_are_relative_and_deep_ones_are_found(root: Path) -> None:
     put(root, b"2026/11/03/rock.csv")
     put(root, b"/".join([b"d" * 200] * 5) + b"/" + b"f" * 20)
-    assert sorted(map(len, names(Folder(root)))) == [19, 1025]
-    assert names(Folder(root, ("2026/*.csv",))) == ["2026/11/03/rock.csv"]
-
-
-MARKERS = [
-    b"_SUCCESS",
-    b"rock.csv.crc",
-    b".rock.csv.crc",
-    b"rock.csv.tmp",
-    b"rock.csv.part",
-    b"rock.csv~",
-    b"rock.csv.filepart",
-    b".hidden",
-    b"..x",
-    b"_temporary/0/rock.csv",
-    b"day/_temporary/0/_attempt/rock.csv",
-    b".sync/rock.csv",
-]
-
-
-@pytest.mark.parametrize("marker", MARKERS)
-def test_markers_and_work_in_progress_are_ignored_and_told(root: Path, marker: bytes) -> None:
-    put(root, marker)
-    put(root, b"rock.csv")
-    assert names(Folder(root)) == ["rock.csv"]
-    assert list(Folder(root).ignored()) == [marker.decode()]
-
-
-def test_names_that_only_resemble_markers_are_listed(root: Path) -> None:
-    for name in (b"_SUCCESS.csv", b"tmp", b"crc.csv", b"x_SUCCESS"):
-        put(root, name)
-    assert len(names(Folder(root))) == 4
-
-
-def test_what_matches_no_pattern_is_told(root: Path) -> None:
-    put(root, b"a.csv")
-    put(root, b"a.pdf")
-    folder = Folder(root, ("*.csv", "*.avro"))
-    assert (names(folder), list(folder.ignored())) == (["a.csv"], ["a.pdf"])
+    assert sorted(map(len, names(FolderStore(root)))) == [19, 1025]
+    assert [e.name for e in FolderStore(root).list("2026/11")] == ["2026/11/03/rock.csv"]
 
 
 def test_folders_are_no_files(root: Path) -> None:
     (root / "empty.csv").mkdir()
-    assert names(Folder(root)) == []
+    assert names(FolderStore(root)) == []
 
 
 def test_an_empty_file_is_listed(root: Path) -> None:
     put(root, b"empty.csv", b"")
-    assert [entry.size for entry in Folder(root).list()] == [0]
+    assert [entry.size for entry in FolderStore(root).list()] == [0]
 
 
 def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
@@ -133,22 +96,23 @@ def test_links_are_not_followed(root: Path, tmp_path: Path) -> None:
     (root / "folder").symlink_to(tmp_path / "secret")
     (root / "loop").symlink_to(root)
     (root / "nowhere.csv").symlink_to(tmp_path / "nowhere")
-    assert names(Folder(root)) == []
-    assert sorted(Folder(root).ignored()) == ["file.csv", "folder", "loop", "nowhere.csv"]
+    assert names(FolderStore(root)) == []
+    assert sorted(FolderStore(root).others()) == ["file.csv", "folder", "loop", "nowhere.csv"]
 
 
 def test_pipes_and_sockets_are_not_listed(root: Path) -> None:
     os.mkfifo(root / "pipe.csv")
-    assert names(Folder(root)) == []
+    assert names(FolderStore(root)) == []
+    assert list(FolderStore(root).others()) == ["pipe.csv"]
 
 
 def test_a_file_that_a_link_replaced_is_not_read(root: Path, tmp_path: Path) -> None:
     put(root, b"a.csv")
-    (entry,) = Folder(root).list()
+    (entry,) = FolderStore(root).list()
     (root / "a.csv").unlink()
     (tmp_path / "secret").write_text("s")
     (root / "a.csv").symlink_to(tmp_path / "secret")
-    with pytest.raises(SourceUnreachable), Folder(root).open(entry.name, entry.version):
+    with pytest.raises(SourceUnreachable), FolderStore(root).open(entry.name, entry.version):
         pass
 
 
@@ -157,7 +121,7 @@ def test_a_name_that_climbs_out_is_not_opened(root: Path, tmp_path: Path, name: 
     (tmp_path / "secret").write_text("s")
     facts = (tmp_path / "secret").stat()
     version = f"{facts.st_ino}-{facts.st_mtime_ns}-{facts.st_size}"
-    with pytest.raises(SourceUnreachable), Folder(root).open(name, version):
+    with pytest.raises(SourceUnreachable), FolderStore(root).open(name, version):
         pass
 
 
@@ -166,28 +130,28 @@ def test_every_write_is_a_new_version(root: Path) -> None:
     for text in (b"1", b"22", b"33"):
         put(root, b"a.csv", text)
         os.utime(root / "a.csv", ns=(1, len(seen) + 1))
-        seen |= {entry.version for entry in Folder(root).list()}
+        seen |= {entry.version for entry in FolderStore(root).list()}
     assert len(seen) == 3
     (root / "a.csv").rename(root / "kept.csv")
     put(root, b"a.csv", b"33")
     os.utime(root / "a.csv", ns=(1, 3))
-    assert {entry.version for entry in Folder(root).list() if entry.name == "a.csv"} - seen
+    assert {entry.version for entry in FolderStore(root).list() if entry.name == "a.csv"} - seen
 
 
 def test_a_file_that_was_rewritten_before_it_was_opened_is_superseded(root: Path) -> None:
     put(root, b"a.csv")
-    (entry,) = Folder(root).list()
+    (entry,) = FolderStore(root).list()
     put(root, b"a.csv", b"longer")
-    with pytest.raises(Superseded), Folder(root).open(entry.name, entry.version):
+    with pytest.raises(Superseded), FolderStore(root).open(entry.name, entry.version):
         pass
 
 
 def test_a_file_that_grows_under_the_read_is_superseded(root: Path) -> None:
     put(root, b"a.csv", b"x" * 100)
-    (entry,) = Folder(root).list()
+    (entry,) = FolderStore(root).list()
 
     def read() -> None:
-        with Folder(root).open(entry.name, entry.version) as file:
+        with FolderStore(root).open(entry.name, entry.version) as file:
             file.read()
             with (root / "a.csv").open("ab") as more:
                 more.write(b"more")
@@ -198,31 +162,31 @@ def test_a_file_that_grows_under_the_read_is_superseded(root: Path) -> None:
 
 def test_a_file_that_is_gone_is_told_apart(root: Path) -> None:
     put(root, b"day/a.csv")
-    (entry,) = Folder(root).list()
+    (entry,) = FolderStore(root).list()
     (root / "day" / "a.csv").unlink()
-    with pytest.raises(FileNotFoundError), Folder(root).open(entry.name, entry.version):
+    with pytest.raises(FileNotFoundError), FolderStore(root).open(entry.name, entry.version):
         pass
     (root / "day").rmdir()
-    with pytest.raises(FileNotFoundError), Folder(root).open(entry.name, entry.version):
+    with pytest.raises(FileNotFoundError), FolderStore(root).open(entry.name, entry.version):
         pass
 
 
 def test_a_missing_folder_is_unreachable_never_empty(root: Path) -> None:
     with pytest.raises(SourceUnreachable, match="read access") as caught:
-        list(Folder(root / "nowhere").list())
+        list(FolderStore(root / "nowhere").list())
     assert caught.value.object == str(root / "nowhere")
 
 
 def test_a_file_in_a_folders_place_is_unreachable(root: Path) -> None:
     put(root, b"file")
     with pytest.raises(SourceUnreachable):
-        list(Folder(root / "file").list())
+        list(FolderStore(root / "file").list())
 
 
 def test_a_folder_that_vanishes_under_the_listing_is_unreachable(root: Path) -> None:
     put(root, b"a.csv")
     put(root, b"day/b.csv")
-    listing = Folder(root).list()
+    listing = FolderStore(root).list()
     next(listing)
     (root / "day" / "b.csv").unlink()
     (root / "day").rmdir()
@@ -236,7 +200,7 @@ def test_a_folder_without_permission_is_unreachable(root: Path) -> None:
     (root / "closed").chmod(0)
     try:
         with pytest.raises(SourceUnreachable):
-            list(Folder(root).list())
+            list(FolderStore(root).list())
     finally:
         (root / "closed").chmod(0o700)
 
@@ -244,13 +208,43 @@ def test_a_folder_without_permission_is_unreachable(root: Path) -> None:
 @pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
 def test_a_file_without_permission_is_unreachable(root: Path) -> None:
     put(root, b"a.csv")
-    (entry,) = Folder(root).list()
+    (entry,) = FolderStore(root).list()
     (root / "a.csv").chmod(0)
-    with pytest.raises(SourceUnreachable), Folder(root).open(entry.name, entry.version):
+    with pytest.raises(SourceUnreachable), FolderStore(root).open(entry.name, entry.version):
         pass
 
 
-def test_the_root_is_resolved_when_it_is_needed(root: Path) -> None:
-    put(root, b"a.csv")
-    folder = Folder("env:DROPS", resolve=lambda text: str(root) if text == "env:DROPS" else "")
-    assert names(folder) == ["a.csv"]
+def test_a_folder_that_a_link_replaced_is_neither_read_nor_written(
+    root: Path, tmp_path: Path
+) -> None:
+    put(root, b"day/a.csv")
+    (entry,) = FolderStore(root).list()
+    (root / "day").rename(tmp_path / "day")
+    (root / "day").symlink_to(tmp_path / "day")
+    store = FolderStore(root)
+    with pytest.raises(SourceUnreachable), store.open(entry.name, entry.version):
+        pass
+    with pytest.raises(SourceUnreachable):
+        store.remove(entry.name, entry.version)
+    with pytest.raises(SourceUnreachable):
+        store.create("day/b.csv", b"x")
+    assert (tmp_path / "day" / "a.csv").exists()
+
+
+def test_a_listing_looks_only_into_folders_that_can_hold_the_prefix(root: Path) -> None:
+    put(root, b"2026/11/03/rock.csv")
+    put(root, b"2026/10/31/rock.csv")
+    (root / "2026" / "10").rename(root / "2026" / "10-was")
+    (root / "2026" / "10").write_text("a file")
+    assert [e.name for e in FolderStore(root).list("2026/11/")] == ["2026/11/03/rock.csv"]
+    assert [e.name for e in FolderStore(root).list("2026/1", after="2026/10-was0")] == [
+        "2026/11/03/rock.csv"
+    ]
+
+
+def test_a_create_leaves_nothing_beside_it(root: Path) -> None:
+    store = FolderStore(root)
+    store.create("day/a.csv", b"1")
+    with pytest.raises(FileExistsError):
+        store.create("day/a.csv", b"2")
+    assert os.listdir(root / "day") == ["a.csv"]  # noqa: PTH208
