@@ -119,20 +119,21 @@ class FolderStore:
         except (FileNotFoundError, FileExistsError):
             raise
         except OSError as error:
-            if error.errno == errno.ENAMETOOLONG or self._is_below_a_file(folders, error):
+            if error.errno == errno.ENAMETOOLONG or _is_below_a_file(self.root, folders, error):
                 raise FileNotFoundError(errno.ENOENT, "no file can be called so", name) from error
             raise _closed(self.root, name, error) from error
 
-    def _is_below_a_file(self, folders: list[bytes], error: OSError) -> bool:
-        """A link where a folder should be is no name that cannot be, but one to be told of."""
-        if error.errno != errno.ENOTDIR:
+
+def _is_below_a_file(root: Path, folders: list[bytes], error: OSError) -> bool:
+    """A link where a folder should be is no name that cannot be, but one to be told of."""
+    if error.errno != errno.ENOTDIR:
+        return False
+    path = os.fsencode(root)
+    for folder in folders:
+        path = os.path.join(path, folder)  # noqa: PTH118
+        if os.path.islink(path):  # noqa: PTH114
             return False
-        path = os.fsencode(self.root)
-        for folder in folders:
-            path = os.path.join(path, folder)  # noqa: PTH118
-            if os.path.islink(path):  # noqa: PTH114
-                return False
-        return True
+    return True
 
 
 @contextmanager
