@@ -25,12 +25,20 @@ LOCKED = {
 }  # fmt: skip
 """Points inside a transaction: others cannot overtake there, they wait."""
 
+OF_TRANSFERS = {"transfer_staged", "transfer_put", "transferred"}
+"""Points that only transfers pass; bar B8 kills there."""
+
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""
 
 
-@cache
 def in_code() -> frozenset[str]:
+    """Every point that batches of rows pass."""
+    return everywhere() - OF_TRANSFERS
+
+
+@cache
+def everywhere() -> frozenset[str]:
     """Every name in a ``crash.point("name")`` below ``platform/malacate``."""
     found: set[str] = set()
     for file in CODE.rglob("*.py"):

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from typing import BinaryIO
 
 from malacate.errors import SourceUnreachable, Superseded
 from malacate.stores.names import raw
@@ -70,10 +71,11 @@ class MemoryStore:
             raise Superseded("written again", "", object=name, reason="superseded")
         yield Bytes(data)
 
-    def create(self, name: str, data: bytes) -> Entry:
+    def create(self, name: str, data: BinaryIO) -> Entry:
         if name in self.objects:
             raise FileExistsError(name)
-        return self.put(name, data)
+        data.seek(0)
+        return self.put(name, data.read())
 
     def remove(self, name: str, version: str) -> bool:
         is_same = name in self.objects and self.objects[name][0].version == version

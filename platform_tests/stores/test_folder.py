@@ -1,4 +1,5 @@
 import os
+from io import BytesIO
 from pathlib import Path
 
 import pytest
@@ -227,7 +228,7 @@ def test_a_folder_that_a_link_replaced_is_neither_read_nor_written(
     with pytest.raises(SourceUnreachable):
         store.remove(entry.name, entry.version)
     with pytest.raises(SourceUnreachable):
-        store.create("day/b.csv", b"x")
+        store.create("day/b.csv", BytesIO(b"x"))
     assert (tmp_path / "day" / "a.csv").exists()
 
 
@@ -244,7 +245,7 @@ def test_a_listing_looks_only_into_folders_that_can_hold_the_prefix(root: Path) 
 
 def test_a_create_leaves_nothing_beside_it(root: Path) -> None:
     store = FolderStore(root)
-    store.create("day/a.csv", b"1")
+    store.create("day/a.csv", BytesIO(b"1"))
     with pytest.raises(FileExistsError):
-        store.create("day/a.csv", b"2")
+        store.create("day/a.csv", BytesIO(b"2"))
     assert os.listdir(root / "day") == ["a.csv"]  # noqa: PTH208

@@ -5,6 +5,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from io import BytesIO
 
 import pytest
 from platform_tests.stores.conftest import Servers
@@ -115,24 +116,24 @@ def test_create_is_exactly_once_whatever_happens_to_the_answer(
     behind: Behind, kind: Kind, status: int, times: int
 ) -> None:
     behind.proxy.inject(Fault(kind, _is_write, times=times, status=status, seconds=0.3))
-    entry = behind.store.create("a.bin", DATA)
+    entry = behind.store.create("a.bin", BytesIO(DATA))
     assert len(behind.proxy.hit) == (1 if kind == "slow" else times)
     assert list(behind.plain.list()) == [entry]
     assert read(behind.plain, entry) == DATA
     with pytest.raises(FileExistsError):
-        behind.store.create("a.bin", DATA)
+        behind.store.create("a.bin", BytesIO(DATA))
 
 
 def test_a_lost_answer_is_told_from_another_writer_of_the_same_bytes(behind: Behind) -> None:
     behind.put("a.bin", DATA)
     behind.proxy.inject(Fault("drop_after", _is_write, times=1))
     with pytest.raises(FileExistsError):
-        behind.store.create("a.bin", DATA)
+        behind.store.create("a.bin", BytesIO(DATA))
 
 
 def test_a_create_whose_every_answer_is_lost_is_seen_to_have_happened(behind: Behind) -> None:
     behind.proxy.inject(Fault("drop_after", _is_write, times=99))
-    entry = behind.store.create("a.bin", DATA)
+    entry = behind.store.create("a.bin", BytesIO(DATA))
     assert list(behind.plain.list()) == [entry]
     assert behind.writes == ATTEMPTS
 
@@ -140,7 +141,7 @@ def test_a_create_whose_every_answer_is_lost_is_seen_to_have_happened(behind: Be
 def test_a_create_that_never_arrives_is_unreachable_and_writes_nothing(behind: Behind) -> None:
     behind.proxy.inject(Fault("drop_before", _is_write, times=99))
     with pytest.raises(SourceUnreachable, match="does not answer"):
-        behind.store.create("a.bin", DATA)
+        behind.store.create("a.bin", BytesIO(DATA))
     assert list(behind.plain.list()) == []
 
 
@@ -150,7 +151,7 @@ def test_of_two_that_create_under_lost_answers_one_wins(behind: Behind) -> None:
 
     def attempt(data: bytes) -> None:
         try:
-            behind.store.create("lock", data)
+            behind.store.create("lock", BytesIO(data))
         except FileExistsError:
             return
         won.append(data)

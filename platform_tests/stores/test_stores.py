@@ -3,6 +3,7 @@
 import hashlib
 import threading
 import time
+from io import BytesIO
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -90,7 +91,7 @@ def test_names_that_only_buckets_have_are_exact_or_refused_by_name(place: Yard) 
     if place.kind == "folder":
         for name in ("../../x", "a/../b", "./dot", "a//b", "/lead", "folder/"):
             with pytest.raises(SourceUnreachable, match="below the folder"):
-                place.store.create(name, b"x")
+                place.store.create(name, BytesIO(b"x"))
         return
     refused = REFUSED_BY.get(place.kind, set())
     wanted = [name for name in BUCKET_ONLY if name not in refused]
@@ -242,11 +243,11 @@ def test_a_read_that_stopped_early_does_not_verify(place: Yard) -> None:
 
 
 def test_create_writes_once_and_tells_what_stands(place: Yard) -> None:
-    entry = place.store.create("day/a.csv", b"first")
+    entry = place.store.create("day/a.csv", BytesIO(b"first"))
     with pytest.raises(FileExistsError):
-        place.store.create("day/a.csv", b"second")
+        place.store.create("day/a.csv", BytesIO(b"second"))
     with pytest.raises(FileExistsError):
-        place.store.create("day/a.csv", b"first")
+        place.store.create("day/a.csv", BytesIO(b"first"))
     assert place.store.head("day/a.csv") == entry
     assert read(place.store, entry) == b"first"
     assert names(place.store) == ["day/a.csv"]
@@ -257,7 +258,7 @@ def test_of_many_that_create_at_once_one_wins(place: Yard) -> None:
 
     def attempt(data: bytes) -> None:
         try:
-            place.store.create("lock", data)
+            place.store.create("lock", BytesIO(data))
         except FileExistsError:
             return
         won.append(data)

@@ -5,5 +5,6 @@ from malacate.components.database_tables import DatabaseTables
 from malacate.components.dbt_models import DbtModels
 from malacate.components.file_drops import FileDrops
 from malacate.components.hourly_aggregate import HourlyAggregate
+from malacate.components.transfer import Transfer
 
-__all__ = ["ChangeFiles", "DatabaseTables", "DbtModels", "FileDrops", "HourlyAggregate"]
+__all__ = ["ChangeFiles", "DatabaseTables", "DbtModels", "FileDrops", "HourlyAggregate", "Transfer"]

@@ -8,7 +8,7 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from malacate.stores.answers import Busy, Changed, Held, Refused, of_status
 
@@ -50,8 +50,9 @@ class AzureContainer:
             data: bytes = found.readall()
         return data
 
-    def create(self, key: str, data: bytes, writer: str) -> None:
+    def create(self, key: str, data: BinaryIO, writer: str) -> None:
         """See ``Bucket``."""
+        data.seek(0)
         with _answers():
             self._blob(key).upload_blob(data, overwrite=False, metadata={_WRITER: writer})
 

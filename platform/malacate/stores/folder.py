@@ -3,6 +3,7 @@
 import errno
 import os
 import secrets
+import shutil
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -83,14 +84,15 @@ class FolderStore:
             yield _Opened(drop, name, version)
             _require(drop, name, version)
 
-    def create(self, name: str, data: bytes) -> Entry:
+    def create(self, name: str, data: BinaryIO) -> Entry:
         """See ``Store``; it appears whole, by a hard link."""
         with self._folder_of(name, make=True) as (folder, file):
             working = b".%s.tmp" % secrets.token_hex(8).encode()
             handle = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
             try:
                 with os.fdopen(handle, "wb") as copy:
-                    copy.write(data)
+                    data.seek(0)
+                    shutil.copyfileobj(data, copy)
                     copy.flush()
                     os.fsync(copy.fileno())
                 os.link(working, file, src_dir_fd=folder, dst_dir_fd=folder)

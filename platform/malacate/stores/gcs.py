@@ -1,9 +1,10 @@
 """Google Cloud Storage through its JSON API: a version is a generation, a checksum a CRC32C."""
 
 import base64
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, BinaryIO
 
 from malacate.stores.answers import Busy, Held, Refused, of_status
 
@@ -63,13 +64,15 @@ class GCSBucket:
             )
         return data
 
-    def create(self, key: str, data: bytes, writer: str) -> None:
+    def create(self, key: str, data: BinaryIO, writer: str) -> None:
         """See ``Bucket``."""
         blob = self._blob(key)
         blob.metadata = {_WRITER: writer}
         with _answers():
-            blob.upload_from_string(
+            blob.upload_from_file(
                 data,
+                rewind=True,
+                size=data.seek(0, os.SEEK_END),
                 content_type="application/octet-stream",
                 if_generation_match=0,
                 checksum="crc32c",

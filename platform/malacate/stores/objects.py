@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Protocol, TypeVar
+from typing import BinaryIO, Protocol, TypeVar
 
 from malacate.errors import SourceUnreachable, Superseded
 from malacate.stores.answers import Busy, Changed, Gone, Held, Refused
@@ -42,8 +42,8 @@ class Bucket(Protocol):
     def read(self, held: Held, start: int, stop: int) -> bytes:
         """Bytes of exactly this version; ``Changed`` if another stands."""
 
-    def create(self, key: str, data: bytes, writer: str) -> None:
-        """Write it with ``writer`` as metadata; ``Changed`` if one stands."""
+    def create(self, key: str, data: BinaryIO, writer: str) -> None:
+        """Write all of ``data`` with ``writer`` as metadata; ``Changed`` if one stands."""
 
     def remove(self, held: Held) -> None:
         """Remove exactly this version; ``Changed`` if another stands."""
@@ -98,7 +98,7 @@ class ObjectStore:
             raise _superseded(name, version, held.version)
         yield Pieces(partial(self._piece, name, held), name, held)
 
-    def create(self, name: str, data: bytes) -> Entry:
+    def create(self, name: str, data: BinaryIO) -> Entry:
         """See ``Store``; a token in the metadata tells an own write whose answer was lost."""
         writer = secrets.token_hex(16)
         failed: Changed | Busy | None = None

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, BinaryIO
 
 from malacate.errors import ConfigError
 from malacate.stores.folder import FolderStore
@@ -57,7 +57,7 @@ class _Place:
     def open(self, name: str, version: str) -> AbstractContextManager[Opened]:
         return self._store.open(name, version)
 
-    def create(self, name: str, data: bytes) -> Entry:
+    def create(self, name: str, data: BinaryIO) -> Entry:
         return self._store.create(name, data)
 
     def remove(self, name: str, version: str) -> bool:

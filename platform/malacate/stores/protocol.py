@@ -7,7 +7,7 @@ written to. A name's odd bytes are percent-encoded, one to one (``readable``).
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 
 @dataclass(frozen=True)
@@ -59,8 +59,10 @@ class Store(Protocol):
     def open(self, name: str, version: str) -> AbstractContextManager[Opened]:
         """Read exactly ``version``; raises ``Superseded``, ``FileNotFoundError`` if it is gone."""
 
-    def create(self, name: str, data: bytes) -> Entry:
-        """Write a new object; raises ``FileExistsError`` where one stands.
+    def create(self, name: str, data: BinaryIO) -> Entry:
+        """Write a new object from the start of ``data``, which has to be a seekable one.
+
+        Raises ``FileExistsError`` where one stands.
 
         After an unknown outcome it looks at what stands instead of writing again.
         """

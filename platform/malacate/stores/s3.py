@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
-from typing import Any
+from typing import Any, BinaryIO
 
 from malacate.stores.answers import Busy, Changed, Held, Refused, of_status
 
@@ -63,8 +63,9 @@ class S3Bucket:
                 raise Changed("the same bytes were written again")
             return bytes(found["Body"].read())
 
-    def create(self, key: str, data: bytes, writer: str) -> None:
-        """See ``Bucket``."""
+    def create(self, key: str, data: BinaryIO, writer: str) -> None:
+        """See ``Bucket``; 5 GB at most."""
+        data.seek(0)
         with _answers():
             self._client.put_object(
                 Bucket=self._bucket,
