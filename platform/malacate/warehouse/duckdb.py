@@ -19,7 +19,6 @@ from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
 from malacate.warehouse.protocol import (
     BATCH_COLUMN,
-    Derivation,
     Marker,
     Partition,
     Publication,
@@ -87,8 +86,8 @@ class DuckDBWarehouse:
         with self._transaction() as connection:
             done = [
                 published
-                for derives, some in groupby(publications, key=lambda one: one.derives)
-                for published in self._publish_all(connection, derives, list(some))
+                for _, some in groupby(publications, key=lambda one: (one.table.name, one.derives))
+                for published in self._publish_all(connection, list(some))
             ]
         crash.point("closed")
         return done
@@ -96,10 +95,11 @@ class DuckDBWarehouse:
     def _publish_all(
         self,
         connection: duckdb.DuckDBPyConnection,
-        derives: Derivation | None,
         publications: Sequence[Publication],
     ) -> list[Published]:
-        table = publications[0].table
+        table, derives = publications[0].table, publications[0].derives
+        if any(one.mode is not WriteMode.SNAPSHOT for one in publications):
+            follow(connection, table)
         if derives is not None:
             begin_touching(connection, table, derives)
         done = [self._publish(connection, publication) for publication in publications]
@@ -113,14 +113,15 @@ class DuckDBWarehouse:
         if _marked(connection, landing.batch_id):
             return Published(landing.batch_id, "already", landing.rows)
         crash.point("tx_checked")
-        if _is_overtaken(connection, this):
+        newest = _newest(connection, this)
+        if _is_overtaken(connection, this, newest):
             return Published(landing.batch_id, "superseded")
         try:
-            deleted = write(connection, this, self._lake_root)
+            deleted = write(connection, this, self._lake_root, newest is not None)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise _unreadable(this, error) from error
         crash.point("tx_rows")
-        _mark(connection, this)
+        _mark(connection, this, newest is not None)
         return Published(landing.batch_id, "published", landing.rows, deleted)
 
     def markers(
@@ -183,17 +184,24 @@ def _marked(connection: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
     return connection.execute(query, [batch_id]).fetchone() is not None
 
 
-def _is_overtaken(connection: duckdb.DuckDBPyConnection, this: Publication) -> bool:
+def _newest(connection: duckdb.DuckDBPyConnection, this: Publication) -> int | None:
+    """The highest ordinal of what is published of the same object."""
+    found = connection.execute(
+        "select max(ordinal) from malacate.loads "
+        "where schema_name = ? and table_name = ? and object = ?",
+        [this.table.name.schema, this.table.name.table, this.landing.object],
+    ).fetchone()
+    return found[0] if found else None
+
+
+def _is_overtaken(
+    connection: duckdb.DuckDBPyConnection, this: Publication, newest: int | None
+) -> bool:
     """Whether something newer is published already; a window must leave no gap."""
     landing = this.landing
     if not this.replaces_older and this.mode is not WriteMode.SNAPSHOT:
         return False
-    newest = connection.execute(
-        "select max(ordinal) from malacate.loads "
-        "where schema_name = ? and table_name = ? and object = ?",
-        [this.table.name.schema, this.table.name.table, landing.object],
-    ).fetchone()
-    if newest and newest[0] is not None and newest[0] > landing.ordinal:
+    if newest is not None and newest > landing.ordinal:
         return True
     if landing.kind != "window":
         return False
@@ -211,11 +219,11 @@ def _position(connection: duckdb.DuckDBPyConnection, table: TableName) -> str | 
     return str(found[0]) if found else None
 
 
-def _mark(connection: duckdb.DuckDBPyConnection, this: Publication) -> None:
+def _mark(connection: duckdb.DuckDBPyConnection, this: Publication, has_older: bool) -> None:
     landing, name = this.landing, this.table.name
     where = "schema_name = ? and table_name = ?"
     at = [name.schema, name.table]
-    if this.replaces_older or this.mode is WriteMode.SNAPSHOT:
+    if has_older and (this.replaces_older or this.mode is WriteMode.SNAPSHOT):
         connection.execute(
             f"update malacate.loads set is_current = false where {where} and object = ?",
             [*at, landing.object],

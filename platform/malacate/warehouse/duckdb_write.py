@@ -19,19 +19,23 @@ from malacate.warehouse.duckdb_tables import follow, kind_of, make_schema
 from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
 
 
-def write(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
-    """Put the landing's rows in place; return how many rows went away for it."""
+def write(
+    connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path, has_older: bool
+) -> int:
+    """Put the landing's rows in place; return how many rows went away for it.
+
+    ``has_older`` says whether other batches of the same object are published.
+    """
     if this.mode is WriteMode.SNAPSHOT:
         _snapshot(connection, this, lake_root)
         deleted = 0
     else:
-        follow(connection, this.table)
-        if this.derives is not None:
+        if this.derives is not None and has_older:
             _touch_what_goes(connection, this, this.derives)
-        deleted = _make_room(connection, this, lake_root)
+        deleted = _make_room(connection, this, lake_root, has_older)
         _insert(connection, this, lake_root)
         _require_inside(connection, this)
-    _quarantine(connection, this, lake_root)
+    _quarantine(connection, this, lake_root, has_older)
     return deleted
 
 
@@ -39,7 +43,6 @@ def begin_touching(
     connection: duckdb.DuckDBPyConnection, table: Table, derives: Derivation
 ) -> None:
     """Get ready to remember which derived keys the publications of ``table`` touch."""
-    follow(connection, table)
     connection.execute("create or replace temp table touching (batch_id varchar)")
     select = derives.touched(table)
     connection.execute(f"create or replace temp table touched as {select} limit 0")
@@ -91,14 +94,16 @@ def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_roo
     )
 
 
-def _make_room(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
+def _make_room(
+    connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path, has_older: bool
+) -> int:
     name, landing = this.table.name.sql("duckdb"), this.landing
     if this.mode is WriteMode.PARTITION and this.partition is not None:
         condition, values = within(this.partition)
         return _count(connection.execute(f"delete from {name} where {condition}", values))
     if this.mode is WriteMode.UPSERT:
         return _delete_keys(connection, this, lake_root)
-    if not this.replaces_older:
+    if not (this.replaces_older and has_older):
         return 0
     older = (
         "select batch_id from malacate.loads "
@@ -154,10 +159,12 @@ def _require_inside(connection: duckdb.DuckDBPyConnection, this: Publication) ->
         )
 
 
-def _quarantine(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
+def _quarantine(
+    connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path, has_older: bool
+) -> None:
     landing = this.landing
     at = {"schema": landing.schema, "table": landing.table}
-    if this.replaces_older and this.mode is not WriteMode.UPSERT:
+    if has_older and this.replaces_older and this.mode is not WriteMode.UPSERT:
         connection.execute(
             "delete from malacate.quarantine where batch_id in (select batch_id "
             "from malacate.loads where schema_name = $schema and table_name = $table "
