@@ -1,6 +1,9 @@
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import BytesIO
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -195,24 +198,45 @@ def test_a_folder_that_vanishes_under_the_listing_is_unreachable(root: Path) -> 
         list(listing)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_a_folder_without_permission_is_unreachable(root: Path) -> None:
-    put(root, b"closed/a.csv")
-    (root / "closed").chmod(0)
+@contextmanager
+def as_an_ordinary_user() -> Iterator[None]:
+    """Nothing is unreadable for root."""
+    is_root = os.geteuid() == 0
+    if is_root:
+        os.seteuid(65534)
     try:
-        with pytest.raises(SourceUnreachable):
-            list(FolderStore(root).list())
+        yield
     finally:
-        (root / "closed").chmod(0o700)
+        if is_root:
+            os.seteuid(0)
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="nothing is unreadable for root")
-def test_a_file_without_permission_is_unreachable(root: Path) -> None:
-    put(root, b"a.csv")
-    (entry,) = FolderStore(root).list()
-    (root / "a.csv").chmod(0)
-    with pytest.raises(SourceUnreachable), FolderStore(root).open(entry.name, entry.version):
-        pass
+@pytest.fixture
+def open_root() -> Iterator[Path]:
+    """A folder that every user reaches."""
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_without_permission_is_unreachable(open_root: Path) -> None:
+    put(open_root, b"closed/a.csv")
+    with as_an_ordinary_user():
+        assert len(list(FolderStore(open_root).list())) == 1
+    (open_root / "closed").chmod(0)
+    with as_an_ordinary_user(), pytest.raises(SourceUnreachable):
+        list(FolderStore(open_root).list())
+    (open_root / "closed").chmod(0o700)
+
+
+def test_a_file_without_permission_is_unreachable(open_root: Path) -> None:
+    put(open_root, b"a.csv")
+    store = FolderStore(open_root)
+    (entry,) = store.list()
+    (open_root / "a.csv").chmod(0)
+    with as_an_ordinary_user(), pytest.raises(SourceUnreachable):  # noqa: SIM117
+        with store.open(entry.name, entry.version):
+            pass
 
 
 def test_a_folder_that_a_link_replaced_is_neither_read_nor_written(
