@@ -1,5 +1,6 @@
 """A mistake in a declaration is answered with its file, its line, and what was meant."""
 
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -125,6 +126,22 @@ def test_two_declarations_of_one_table_name_both_files(shop: Company) -> None:
     assert "raw/shop/sale is declared twice" in error.what
     assert str(shop.declarations / "shop/defs.yaml") in error.what
     assert error.object.startswith(str(second))
+
+
+def test_two_sources_that_share_a_place_of_drops_are_told_with_the_line(shop: Company) -> None:
+    first = shop.declarations / "shop/defs.yaml"
+    other = shop.declarations / "zoo/defs.yaml"
+    other.parent.mkdir()
+    other.write_text(first.read_text().replace("source: shop", "source: zoo"))
+    contract = first.with_name("contract.odcs.yaml")
+    other.with_name("contract.odcs.yaml").write_text(contract.read_text())
+    place = placed(other, "folder:")
+    try:
+        error = mistake(shop)
+    finally:
+        shutil.rmtree(other.parent)
+    assert (error.reason, error.object) == ("shared_place", place)
+    assert "those of shop" in str(error)
 
 
 def test_a_table_that_stands_twice_in_one_declaration_is_refused(shop: Company) -> None:
@@ -308,7 +325,8 @@ def test_a_missing_variable_is_named_by_the_run_and_the_other_assets_still_load(
 def test_the_graph_has_every_declaration_that_the_commands_have(shop: Company) -> None:
     for place in ("area/deep/store", "here.and.now/market"):
         name = place.rpartition("/")[2]
-        shop.write(f"defs/{place}/defs.yaml", SHOP.replace("source: shop", f"source: {name}"))
+        own = SHOP.replace("source: shop", f"source: {name}").replace("_DROPS}", f"_DROPS}}/{name}")
+        shop.write(f"defs/{place}/defs.yaml", own)
         shop.write(f"defs/{place}/contract.odcs.yaml", CONTRACT)
     declared = {raw.key for raw in raw_assets(shop.declarations)}
     graph = load_declared(shop.declarations).resolve_asset_graph()

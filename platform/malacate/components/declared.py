@@ -55,10 +55,15 @@ def promised(folder: Path, source: str, names: list[str]) -> dict[str, Table]:
 
 
 def raw_assets(defs_folder: Path) -> list[RawAsset]:
-    """Every route declared below ``defs_folder``; two for one table are an error."""
+    """Every route declared below ``defs_folder``.
+
+    Two for one table, and two sources whose drops stand in one place, are an error.
+    """
     found: dict[dg.AssetKey, str] = {}
+    places: dict[str, str] = {}
     assets: list[RawAsset] = []
     for document, component in components(defs_folder):
+        _require_own_place(document, component, places)
         for asset in _made(document, component):
             first = found.setdefault(asset.key, str(document.path))
             if asset.key in {one.key for one in assets}:
@@ -66,6 +71,20 @@ def raw_assets(defs_folder: Path) -> list[RawAsset]:
                 raise document.error((), what, "Give one of the two another name.", "two_sources")
             assets.append(asset)
     return assets
+
+
+def _require_own_place(document: Document, component: Declaration, places: dict[str, str]) -> None:
+    """A place that was copied from another source's declaration would give each one's drops to
+    the other."""
+    place, source = getattr(component, "folder", None), getattr(component, "source", "")
+    if place is None:
+        return
+    first = places.setdefault(place.rstrip("/"), source)
+    if first != source:
+        what = f"the drops of {source} stand where those of {first} do: {place}"
+        raise document.error(
+            ("attributes", "folder"), what, "Give each source a place of its own.", "shared_place"
+        )
 
 
 def _made(document: Document, component: Declaration) -> list[RawAsset]:
