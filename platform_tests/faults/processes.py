@@ -11,9 +11,11 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 
-from platform_tests.faults.worker import Orders, work
+from platform_tests.faults.verdict import Verdict
+from platform_tests.faults.worker import DONE, Orders, arm, work
 
 LIMIT_SECONDS = 90.0
+HISTORY_SECONDS = 240.0
 HUNG = 99
 TELL_SECONDS = 25.0
 """A worker that takes so long says where it is, in the log of its world."""
@@ -95,3 +97,29 @@ def worker(root: Path, orders: Orders | None = None) -> Process:
         return work(root, orders or Orders())
 
     return Process(body, root / "stderr.log")
+
+
+def apart(root: Path, body: Callable[[], int], at: str = "", mutant: str = "") -> Process:
+    """Start ``body`` in a process of its own that dies ``at`` a point and has a bug planted."""
+
+    def armed() -> int:
+        faulthandler.dump_traceback_later(TELL_SECONDS, repeat=True)
+        arm(at, mutant=mutant)
+        return body()
+
+    return Process(armed, root / "stderr.log")
+
+
+def told(root: Path, history: Callable[[], Verdict], mutant: str = "") -> Verdict:
+    """What a whole history comes to, in a process of its own."""
+    file = root / "history.json"
+
+    def body() -> int:
+        history().save(file)
+        return DONE
+
+    code = apart(root, body, mutant=mutant).wait(HISTORY_SECONDS)
+    if file.exists():
+        return Verdict.load(file)
+    said = (root / "stderr.log").read_text()[-1500:]
+    return Verdict(problems=[f"the history ended with {code}: {said}"])

@@ -32,6 +32,20 @@ class Verdict:
     leftovers: dict[str, int] = field(default_factory=dict)
     found: str = ""
 
+    def compare(self, table: str, rows: Counter[Row], found: Counter[Row]) -> None:
+        """Count what is lost, twice and wrong of ``rows``, by the key in their first field."""
+        missing, surplus = rows - found, found - rows
+        for key in {row[0] for row in (*missing, *surplus)}:
+            gone = sum(n for row, n in missing.items() if row[0] == key)
+            more = sum(n for row, n in surplus.items() if row[0] == key)
+            changed = min(gone, more)
+            is_known = any(row[0] == key for row in rows)
+            self.lost += gone - changed
+            self.twice += more - changed if is_known else 0
+            self.wrong += changed if is_known else more
+        if missing or surplus:
+            self.problems.append(f"{table}: missing {dict(missing)}, surplus {dict(surplus)}")
+
     @property
     def is_good(self) -> bool:
         return not (self.lost or self.twice or self.wrong or self.problems)
@@ -50,7 +64,8 @@ def judge(root: Path, orders: Orders) -> Verdict:
     routes = routes_of(root, world.act, orders.turn, orders.routes)
     expected = expected_of(world, {r.table.name.schema + "." + r.table.name.table for r in routes})
     before = _tables(ingest, expected)
-    _compare(expected, before, this)
+    for table, rows in expected.tables.items():
+        this.compare(table, rows, before[table])
     _quarantine(expected, ingest, this)
     _files(expected, world, ingest, orders, this)
     _conservation(ingest, this)
@@ -70,21 +85,6 @@ def _tables(ingest: Ingest, expected: Expected) -> dict[str, Counter[Row]]:
             rows = connection.execute(f"select {COLUMNS[table]} from {table}").fetchall()
             found[table] = Counter(tuple(cell(v) for v in row) for row in rows)
     return found
-
-
-def _compare(expected: Expected, found: dict[str, Counter[Row]], this: Verdict) -> None:
-    for table, rows in expected.tables.items():
-        missing, surplus = rows - found[table], found[table] - rows
-        for key in {row[0] for row in (*missing, *surplus)}:
-            gone = sum(n for row, n in missing.items() if row[0] == key)
-            more = sum(n for row, n in surplus.items() if row[0] == key)
-            changed = min(gone, more)
-            is_known = any(row[0] == key for row in rows)
-            this.lost += gone - changed
-            this.twice += more - changed if is_known else 0
-            this.wrong += changed if is_known else more
-        if missing or surplus:
-            this.problems.append(f"{table}: missing {dict(missing)}, surplus {dict(surplus)}")
 
 
 def _quarantine(expected: Expected, ingest: Ingest, this: Verdict) -> None:

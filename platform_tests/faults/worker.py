@@ -45,9 +45,7 @@ class Orders:
 
 def work(root: Path, orders: Orders) -> int:
     """The body of a worker process; its exit code says whether anything is left."""
-    os.environ.update(MALACATE_CRASH=orders.crash, MALACATE_PAUSE=orders.pause)
-    crash.point = _told_apart(crash._armed())
-    mutants.apply(orders.mutant)
+    arm(orders.crash, orders.pause, orders.mutant)
     ingest = platform_of(root, orders)
     if orders.serve:
         return _serve(root, ingest, orders)
@@ -57,6 +55,13 @@ def work(root: Path, orders: Orders) -> int:
         if world.act == act and not _drain(root, ingest, act, orders):
             return STUCK
     return DONE
+
+
+def arm(at: str = "", pause: str = "", mutant: str = "") -> None:
+    """Let this process die or stop at a point, and plant a bug in it."""
+    os.environ.update(MALACATE_CRASH=at, MALACATE_PAUSE=pause)
+    crash.point = _told_apart(crash._armed())
+    mutants.apply(mutant)
 
 
 def platform_of(root: Path, orders: Orders) -> Ingest:
