@@ -75,6 +75,7 @@ def source(
         (home / file).write_text(text)
         typer.echo(f"{home / file}")
     typer.echo(f"{len(columns)} columns; {_TYPED[form.name]}")
+    typer.echo(f"Review both, then materialize raw/{name}/{table}, or leave it to its sensor.")
 
 
 def _stem(sample: Path) -> str:

@@ -64,9 +64,14 @@ def _told(platform: Ingest, batch: Batch) -> dict[str, Any]:
         "seen_after_seconds": lag,
         "bytes_are": platform.lake.place(batch_id) or "not in the lake",
         "steps": [{**step, "at": instant(step["at"])} for step in steps],
-        "attempts_made": platform.ledger.attempts(batch_id),
+        "attempts_made": [_attempt(one) for one in platform.ledger.attempts(batch_id)],
         "quarantined_rows": _rejected(platform, batch_id),
     }
+
+
+def _attempt(attempt: dict[str, Any]) -> dict[str, Any]:
+    at = {name: instant(attempt[name]) for name in ("started", "ended")}
+    return {name: at.get(name, value) for name, value in attempt.items() if name != "batch_id"}
 
 
 def _rejected(platform: Ingest, batch_id: str) -> list[dict[str, Any]]:

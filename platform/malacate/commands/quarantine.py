@@ -31,6 +31,7 @@ def listing(as_json: Json = False) -> None:
             if r["batch_id"] in files]  # fmt: skip
     aside = platform.ledger.batches(BATCH.c.state.in_(("quarantined", "rejected")))
     rows += [_line(batch, batch["reason"] or "", None) for batch in aside]
+    rows.sort(key=lambda row: (row["source"], row["table"], row["object"], row["reason"]))
     show(rows, as_json, "Quarantine")
 
 

@@ -6,6 +6,7 @@ from tempfile import NamedTemporaryFile
 
 import dagster as dg
 import pyarrow as pa
+from pydantic import Field
 
 from malacate.batch import WriteMode
 from malacate.components.declared import promised
@@ -74,12 +75,12 @@ class DropOf(dg.Model, dg.Resolvable):
     """
 
     name: str
-    files: list[str]
+    files: list[str] = Field(min_length=1)
     format: FormatOf
     overwrite: Overwrite = "replace"
     duplicates: Duplicates = "warn"
     after_load: AfterLoad = "keep"
-    settle_seconds: float = 0.0
+    settle_seconds: float = Field(0.0, ge=0)
     complete: Rule = "each"
     manifests: list[str] | None = None
     look: LookOf = LookOf()

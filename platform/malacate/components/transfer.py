@@ -1,6 +1,7 @@
 """Objects of one bucket, or folder, copied to another."""
 
 import dagster as dg
+from pydantic import Field
 
 from malacate.components.file_drops import LookOf
 from malacate.orchestration.stores import store
@@ -21,8 +22,8 @@ class Transfer(dg.Component, dg.Model, dg.Resolvable):
     name: str
     origin: str
     target: str
-    files: list[str]
-    settle_seconds: float = 0.0
+    files: list[str] = Field(min_length=1)
+    settle_seconds: float = Field(0.0, ge=0)
     look: LookOf = LookOf()
     interval_seconds: int = 60
 

@@ -4,6 +4,7 @@ What the events mean is in ``sources.notices``. Clients of the clouds are loaded
 for, never with this module.
 """
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -37,14 +38,20 @@ class Polled:
 
 
 def poll(queue: str, listeners: Sequence[Listener], ledger: Ledger) -> Polled:
-    """Take in what waits in ``queue``: ``sqs:<url>``, ``pubsub:<subscription>``, or none at all."""
+    """Take in what waits in ``queue``: ``sqs:<url>``, ``pubsub:<subscription>``, or none at all.
+
+    A queue that does not answer is a failure that is told: listing goes on without it.
+    """
     kind, _, name = queue.partition(":")
     if not queue:
         return Polled()
-    if kind == "sqs":
-        return poll_sqs(sqs_client(), name, listeners, ledger)
-    if kind == "pubsub":
-        return poll_pubsub(pubsub_client(), name, listeners, ledger)
+    try:
+        if kind == "sqs":
+            return poll_sqs(sqs_client(), name, listeners, ledger)
+        if kind == "pubsub":
+            return poll_pubsub(pubsub_client(), name, listeners, ledger)
+    except SourceUnreachable as error:
+        return Polled(failures=[error])
     raise ConfigError(
         "a queue of notices cannot be understood",
         "Write sqs:<the queue's url> or pubsub:projects/<project>/subscriptions/<name>.",
@@ -116,6 +123,7 @@ def sqs_client(region: str | None = None, endpoint: str | None = None) -> Any:
     from botocore.config import Config
 
     patience = Config(connect_timeout=5, read_timeout=10, retries={"max_attempts": 2})
+    region = region or os.environ.get("AWS_REGION")
     return boto3.client("sqs", region_name=region, endpoint_url=endpoint, config=patience)
 
 

@@ -108,6 +108,8 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from error
         for warning in report.warnings:
             context.log.warning(str(warning))
+        for batch in report.of("quarantined") + report.of("rejected") + report.of("skipped"):
+            context.log.warning(f"{batch['object']} is {batch['state']}: {batch['error']}")
         yield from _results(raw, ingest, report)
         ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
 
