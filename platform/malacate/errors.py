@@ -69,5 +69,21 @@ class WarehouseBusy(MalacateError):
     """Another process holds the warehouse; nothing was written."""
 
 
+class OutOfResources(MalacateError):
+    """The machine has no room, no file handle or no right left; what was done stands."""
+
+
+def refused(error: Exception, place: str = "") -> OutOfResources:
+    """What the system said, as an error that tells what to do."""
+    return OutOfResources(
+        "the machine refused to write or to open a file",
+        "Make room on the disk, allow more open files, or give this user the right to write; "
+        "then run again: nothing was lost.",
+        object=place,
+        actual=(str(error).splitlines() or [type(error).__name__])[0],
+        reason="out_of_resources",
+    )
+
+
 class LakeError(MalacateError):
     """The object store refused or lost something."""

@@ -17,7 +17,7 @@ from malacate.batch import Claim, Reading, Reject
 from malacate.contracts.chunk import Chunk
 from malacate.contracts.rules import split
 from malacate.contracts.table import Table
-from malacate.errors import MalacateError, SchemaDrift, Superseded, UnreadableFile
+from malacate.errors import MalacateError, SchemaDrift, Superseded, UnreadableFile, refused
 from malacate.lake.background import Background
 from malacate.lake.lake import Lake, PartWriter, folder
 from malacate.lake.landing import Landing
@@ -64,6 +64,12 @@ class Ingest:
         Returns what every batch came to that was not reported yet; ``Ledger.mark_reported`` says
         that it was.
         """
+        try:
+            return self._run(route)
+        except OSError as error:
+            raise refused(error) from error
+
+    def _run(self, route: Route) -> Report:
         report = Report()
         self.heal(route)
         self.warehouse.ensure(route.tables)
@@ -156,7 +162,7 @@ class Ingest:
             self.ledger.finish(claim, Outcome("superseded", reason=error.reason, error=str(error)))
         except (UnreadableFile, SchemaDrift) as error:
             error.source = error.source or f"{found.source}/{found.table}"
-            error.object = error.object or found.object
+            error.object = found.object
             if found.kind == "object":
                 Aside(self.ledger, self.lake).quarantine(claim, error)
             else:

@@ -88,6 +88,8 @@ class Transfer:
                     progress(claim.found.object, claim.found.size or 0)
         told = ledger.batches(*self.batches, BATCH.c.is_reported.is_(False))
         sent.batches = [row for row in told if row["state"] == "loaded"]
+        for row in sent.batches:
+            lake.discard_input(row["batch_id"])
         sent.manifest = self._prove(sent.batches)
         if sent.failures:
             raise sent.failures[0]
@@ -98,10 +100,9 @@ class Transfer:
             ledger.finish(claim, self._copy(ledger, lake, claim))
             crash.point("transferred")
             lake.discard_input(claim.batch_id)
-        except FileNotFoundError as error:
-            ledger.finish(claim, Outcome("vanished", reason="vanished", error=str(error)))
         except Superseded as error:
             ledger.finish(claim, Outcome("superseded", reason=error.reason, error=str(error)))
+            lake.discard_input(claim.batch_id)
         except MalacateError as error:
             ledger.fail(claim, str(error), error.reason)
             sent.failures.append(error)
@@ -111,9 +112,15 @@ class Transfer:
 
     def _copy(self, ledger: Ledger, lake: Lake, claim: Claim) -> Outcome:
         found = claim.found
-        staged = stage(self.discovery.selection.store, found, lake)
+        try:
+            staged = stage(self.discovery.selection.store, found, lake)
+        except FileNotFoundError as error:
+            return Outcome("vanished", reason="vanished", error=str(error))
         crash.point("transfer_staged")
         ours = ledger.batches(*self.batches, BATCH.c.object == found.object, _LOADED)
+        if any(row["ordinal"] > found.ordinal for row in ours):
+            raise _overtaken(found.object)
+        ledger.renew(claim)
         entry = self._put(found.object, staged, [str(row["landing"]) for row in ours])
         crash.point("transfer_put")
         arrived = _sha256(self.target, entry)
@@ -164,6 +171,16 @@ class Transfer:
         with suppress(FileExistsError):
             self.target.create(name, BytesIO(text.encode()))
         return f"{self.target.uri}/{name}"
+
+
+def _overtaken(name: str) -> Superseded:
+    """It waited, after a failure, while a newer version was sent: that one stays."""
+    return Superseded(
+        "a newer version of the object was sent already",
+        "Nothing to do: the newer one stands at the target.",
+        object=name,
+        reason="superseded",
+    )
 
 
 _LOADED = BATCH.c.state == "loaded"

@@ -2,15 +2,21 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from platform_tests.faults import cases, points
 from platform_tests.faults.cases import Case, Size
-from platform_tests.faults.mutants import MUTANTS
+from platform_tests.faults.events import event_cases
+from platform_tests.faults.policies import policy_cases
 from platform_tests.faults.pool import run_all
 from platform_tests.faults.random_kills import random_kills
+from platform_tests.faults.replays import replay_cases
+from platform_tests.faults.resources import may_mount, resource_cases
+from platform_tests.faults.transfers import PASSED as TRANSFER_POINTS
+from platform_tests.faults.transfers import transfer_cases
+from platform_tests.faults.unknown import unknown_cases
 from platform_tests.faults.verdict import Verdict
 
 
@@ -80,10 +86,7 @@ def kill_matrix(run: Run) -> Result:
     result = run.over("B1", "kill matrix", some)
     untried = points.in_code() ^ points.HAVE_CASES
     result.violations += [f"no case for crash point {name}" for name in sorted(untried)]
-    for point in sorted(points.in_code()):
-        if result.hits[point] < 3:
-            result.violations.append(f"{point} was hit {result.hits[point]} times only")
-    return result
+    return _everywhere(result, points.in_code(), 3)
 
 
 def double_kills(run: Run) -> Result:
@@ -92,11 +95,14 @@ def double_kills(run: Run) -> Result:
     return run.over("B2", "double kills", some)
 
 
+STORM = "random kills during overwrites, re-deliveries and drops in shuffled order"
+
+
 def random_kill_bar(run: Run) -> Result:
     """B3: two workers, killed at any time while deliveries go on; and poison."""
     rounds, kills = (5, 60) if run.size.is_long else (2, 14)
     some = [random_kills(kills, run.seed + number) for number in range(rounds)]
-    return run.over("B3", "random kills", [*some, cases.poison(run.size)])
+    return run.over("B3", STORM, [*some, cases.poison(run.size)])
 
 
 def zombies(run: Run) -> Result:
@@ -112,64 +118,60 @@ def amnesia(run: Run) -> Result:
     return run.over("B5", "amnesia", cases.amnesias(run.size))
 
 
+def event_bar(run: Run) -> Result:
+    """B6: what buckets tell is lost, repeated, shuffled, forged."""
+    turns = 3 if run.size.is_long else 1
+    some = [case for turn in range(turns) for case in event_cases(run.seed + turn)]
+    return run.over("B6", "events, 4 x 1,000 objects, and 10,000 for one", some)
+
+
+def unknown_bar(run: Run) -> Result:
+    """B7: replies are lost, after the deed and before it."""
+    some = unknown_cases(6 if run.size.is_long else 1, run.seed)
+    return _many(run.over("B7", "unknown outcomes, in folders and in S3 over HTTP", some), 40)
+
+
+def transfer_bar(run: Run) -> Result:
+    """B8: transfers, killed at every point that they pass."""
+    result = run.over("B8", "transfers killed", transfer_cases(run.size))
+    return _everywhere(result, TRANSFER_POINTS, 2)
+
+
+def policy_bar(run: Run) -> Result:
+    """B9: policies of drops, and replays, killed at every point that they pass."""
+    some = [*policy_cases(run.size, run.seed), *replay_cases(run.size)]
+    result = run.over("B9", "policies and replay killed", some)
+    return _everywhere(result, points.in_code(), 1)
+
+
+def resource_bar(run: Run) -> Result:
+    """B11: no room, no handles, no right to write, locks held."""
+    where = "small file systems" if may_mount() else "limits only: mounting is not permitted"
+    return _many(run.over("B11", f"resources run out ({where})", resource_cases()), 20)
+
+
+def _many(result: Result, due: int) -> Result:
+    if result.injected < due:
+        result.violations.append(f"{result.injected} faults were injected, {due} are due")
+    return result
+
+
+def _everywhere(result: Result, passed: Collection[str], times: int) -> Result:
+    for point in sorted(passed):
+        if result.hits[point] < times:
+            result.violations.append(f"{point} was hit {result.hits[point]} times only")
+    return result
+
+
 BARS: dict[str, Callable[[Run], Result]] = {
     "B1": kill_matrix,
     "B2": double_kills,
     "B3": random_kill_bar,
     "B4": zombies,
     "B5": amnesia,
+    "B6": event_bar,
+    "B7": unknown_bar,
+    "B8": transfer_bar,
+    "B9": policy_bar,
+    "B11": resource_bar,
 }
-
-
-def planted_bugs(run: Run, found: Callable[[str, str], None]) -> list[str]:
-    """B13: the mutants that no case found."""
-    hunts = [_hunt(name) for name in MUTANTS]
-    missed = []
-    for case, verdict in run_all(hunts, run.keep):
-        found(case.name, verdict.found or " ".join(["NOT FOUND", *verdict.problems]))
-        missed += [] if verdict.found else [case.name]
-    return missed
-
-
-def _hunt(mutant: str) -> Case:
-    """Cases of the bars, the most telling ones first, until one of them sees the bug."""
-
-    def search(root: Path) -> Verdict:
-        for number, case in enumerate(_suspects(mutant)):
-            world = root / str(number)
-            world.mkdir()
-            verdict = case.run(world)
-            if not verdict.is_good:
-                return Verdict(found=f"{case.name}: {verdict.problems[0]}")
-            if case.name.startswith("zombie") and verdict.injected and not verdict.fenced:
-                return Verdict(found=f"{case.name}: nobody was fenced")
-        return Verdict(problems=["every case was survived"])
-
-    return Case(mutant, search)
-
-
-def _suspects(mutant: str) -> list[Case]:
-    size = Size(is_long=False)
-    telling = {
-        "marker_after_the_rows": [cases.kill("committed/publish:1", size.orders(mutant=mutant))],
-        "never_healed": cases.amnesias(size, mutant)[5:],
-        "position_before_the_rows": cases.amnesias(size, mutant)[2:5],
-        "nobody_fenced": [c for c in cases.zombies(size, mutant) if " staged" in c.name],
-        "input_deleted_before_proof": cases.sources_gone(size, mutant)[2:],
-    }
-    matrix = sorted(cases.kill_matrix(size, mutant), key=lambda case: _rank(mutant, case.name))
-    return telling.get(mutant, matrix)
-
-
-FIRST_LOOK = {
-    "loaded_before_the_commit": "tx_checked",
-    "autocommit": "tx_rows",
-    "copied_in_place": "input_torn",
-    "manifest_before_parts": " landed",
-    "inserted_by_place": "turn 1",
-    "rejects_dropped": "turn 0",
-}
-
-
-def _rank(mutant: str, name: str) -> int:
-    return 0 if FIRST_LOOK.get(mutant, "") in name else 1

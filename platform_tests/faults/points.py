@@ -25,8 +25,11 @@ LOCKED = {
 }  # fmt: skip
 """Points inside a transaction: others cannot overtake there, they wait."""
 
+OF_STAGING = {"input_torn", "input_before_rename", "input_after_rename"}
+"""Points on the way of a drop's bytes into the lake."""
+
 OF_TRANSFERS = {"transfer_staged", "transfer_put", "transferred"}
-"""Points that only transfers pass; bar B8 kills there."""
+"""Points that only transfers pass: bar B8 kills there."""
 
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""

@@ -1,5 +1,6 @@
 """Two workers that die at any moment, while drops, overwrites and commits go on."""
 
+import os
 import random
 import signal
 import time
@@ -51,13 +52,24 @@ def _storm(root: Path, world: World, choice: random.Random, kills: int) -> Count
 def _deliver(world: World, choice: random.Random) -> None:
     """Something happens at the sources, and the model knows."""
     world.model["clock"] = now = world.model.get("clock", 100) + 1
-    choice.choice((_new_drop, _overwritten, _again, _commit, _changes))(world, choice, now)
+    choice.choice((_new_drop, _shuffled, _overwritten, _again, _commit, _changes))(
+        world, choice, now
+    )
     world.save()
 
 
 def _new_drop(world: World, choice: random.Random, now: int) -> None:
     rows = [[now * 10 + i, "t9", choice.choice((1.5, 2.5, -3.0))] for i in range(4)]
     world.drop(f"weighing/new {now}.csv", rows)
+
+
+def _shuffled(world: World, choice: random.Random, now: int) -> None:
+    """Files come in another order than their names, and say that they are hours old."""
+    for number in choice.sample(range(3), 3):
+        path = f"weighing/new {now} {number}.csv"
+        world.drop(path, [[now * 10 + number, "t7", 6.5]])
+        past = time.time() - choice.uniform(0, 9e4)
+        os.utime(world.root / "drops" / path, (past, past))
 
 
 def _overwritten(world: World, choice: random.Random, now: int) -> None:

@@ -3,8 +3,9 @@
 import argparse
 from pathlib import Path
 
-from platform_tests.faults.bars import BARS, Run, planted_bugs
+from platform_tests.faults.bars import BARS, Run
 from platform_tests.faults.cases import Size
+from platform_tests.faults.hunt import planted_bugs
 from platform_tests.faults.mutants import MUTANTS
 from platform_tests.faults.processes import warm
 

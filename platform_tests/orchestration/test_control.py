@@ -19,7 +19,7 @@ def looked(
     shop: Company, instance: dg.DagsterInstance
 ) -> tuple[Mapping[str, Any], dict[str, dg.AssetCheckEvaluation]]:
     definitions = dg.Definitions.merge(
-        control_files(), dg.Definitions(resources={"platform": shop.platform})
+        control_files(()), dg.Definitions(resources={"platform": shop.platform})
     )
     job = definitions.resolve_implicit_global_asset_job_def()
     done = job.execute_in_process(instance=instance)
@@ -34,7 +34,7 @@ def test_all_is_well_when_every_file_is_loaded(shop: Company, instance: dg.Dagst
     shop.drop("sales/1.csv", sales(sale(1)))
     shop.ingest.run(shop.route(SALE))
     told, checks = looked(shop, instance)
-    assert (told["batches"], told["batches_loaded"], told["oldest_waiting_seconds"]) == (1, 1, 0)
+    assert (told["files"], told["files_loaded"], told["oldest_waiting_seconds"]) == (1, 1, 0)
     assert "shop" in told["states"]
     assert set(checks) == {"no_file_stuck", "every_file_ended_well", "no_duplicate_content"}
     assert all(check.passed for check in checks.values())
@@ -42,7 +42,7 @@ def test_all_is_well_when_every_file_is_loaded(shop: Company, instance: dg.Dagst
 
 def test_an_empty_ledger_is_well(shop: Company, instance: dg.DagsterInstance) -> None:
     told, checks = looked(shop, instance)
-    assert (told["batches"], told["states"]) == (0, "none")
+    assert (told["files"], told["states"]) == (0, "none")
     assert all(check.passed for check in checks.values())
 
 

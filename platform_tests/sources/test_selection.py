@@ -63,6 +63,17 @@ def test_a_name_that_only_looks_like_a_marker_is_a_drop(name: str) -> None:
     assert names(pick(store, Selection(store, ("*.csv",)))) == [name]
 
 
+def test_two_stars_stand_for_any_folders_or_none() -> None:
+    store = MemoryStore()
+    for name in ("a.csv", "sub/c.csv", "sub/deep/d.csv", "a.txt", "xsub/c.csv"):
+        store.put(name)
+    chosen = Selection(store, ("**/*.csv",))
+    assert len(chosen.pick(store.list(), 0.0).drops) == 4
+    chosen = Selection(store, ("sub/**/*.csv",))
+    found = [entry.name for entry in chosen.pick(store.list(), 0.0).drops]
+    assert found == ["sub/c.csv", "sub/deep/d.csv"]
+
+
 def test_a_pattern_crosses_folders_and_several_share_what_they_begin_with() -> None:
     store = MemoryStore()
     selection = Selection(store, ("lab/rock/*.csv", "lab/roads/*.csv"))

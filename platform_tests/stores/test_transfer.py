@@ -13,6 +13,7 @@ from platform_tests.stores.yards import Yard, yard
 from malacate.errors import MalacateError, SourceUnreachable
 from malacate.sources.discovery import Discovery
 from malacate.sources.selection import Selection
+from malacate.stores.folder import FolderStore
 from malacate.stores.protocol import Entry, Store
 from malacate.transfer import MANIFESTS, SOURCE, Occupied, Sent, Transfer
 
@@ -163,6 +164,18 @@ def test_an_origin_that_does_not_answer_is_an_error_and_loses_nothing(
     with pytest.raises(SourceUnreachable):
         send(platform_home, transfer(origin, target))
     origin.is_down = False
+    send(platform_home, transfer(origin, target))
+    assert content(target) == {"a.avro": b"one"}
+
+
+def test_a_target_that_is_not_there_is_an_error_and_the_object_waits(
+    platform_home: PlatformHome, tmp_path: Path
+) -> None:
+    origin, target = MemoryStore("s3://from"), FolderStore(tmp_path / "later")
+    origin.put("a.avro", b"one")
+    with pytest.raises(SourceUnreachable):
+        send(platform_home, transfer(origin, target))
+    (tmp_path / "later").mkdir()
     send(platform_home, transfer(origin, target))
     assert content(target) == {"a.avro": b"one"}
 

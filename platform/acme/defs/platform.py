@@ -9,6 +9,14 @@ from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.upkeep import daily_upkeep
 
+FILES = (
+    "raw/lab/rock_quality",
+    "raw/geophones/vibration",
+    "raw/datastream/haul_cycle_changes",
+    "raw/datastream/status_event_changes",
+)
+"""Tables of files."""
+
 
 @dg.definitions
 def resources() -> dg.Definitions:
@@ -31,4 +39,4 @@ def resources() -> dg.Definitions:
         schedules=[daily_upkeep],
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(shared, control_files())
+    return dg.Definitions.merge(shared, control_files(FILES))

@@ -61,6 +61,11 @@ class LookOf(dg.Model, dg.Resolvable):
 
     def plan(self) -> Windows | Rising | None:
         """The plan that is meant; raise ``ConfigError`` for windows without a time."""
+        if self.windows and self.rising:
+            raise ConfigError(
+                "look says both windows and rising", "Keep the one that the names follow.",
+                reason="config",
+            )  # fmt: skip
         late = (
             {} if self.overlap_minutes is None else {"overlap_seconds": 60 * self.overlap_minutes}
         )

@@ -22,7 +22,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError
 from obstore.store import LocalStore
 
 from malacate import crash
-from malacate.errors import LakeError
+from malacate.errors import LakeError, refused
 from malacate.lake.landing import Landing, Part
 
 COPY_BYTES = 1 << 20
@@ -146,6 +146,8 @@ class Lake:
                 raise _lost(path) from None
             self._remove_parts(landing, keep=standing)
             return standing
+        except BaseError as error:
+            raise refused(error, path) from error
         _sync(self.root / path)
         _sync((self.root / path).parent)
         crash.point("landed")

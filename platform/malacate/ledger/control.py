@@ -14,7 +14,24 @@ SHOWN = 50
 Answer = tuple[int, list[dict[str, Any]]]
 """How many there are, and the first of them."""
 
+_FILES = BATCH.c.kind == "object"
+
 _SHOWN = ("source", "table_name", "object", "state", "reason", "first_seen", "attempts", "error")
+
+
+def states(ledger: Ledger) -> list[dict[str, Any]]:
+    """Files per source, table and state, with the first sight of the oldest."""
+    c = BATCH.c
+    group = (c.source, c.table_name.label("table"), c.state)
+    counted = sa.select(
+        *group,
+        sa.func.count().label("files"),
+        sa.func.coalesce(sa.func.sum(c.rows_loaded), 0).label("rows_loaded"),
+        sa.func.coalesce(sa.func.sum(c.rows_quarantined), 0).label("rows_quarantined"),
+        sa.func.min(c.first_seen).label("oldest"),
+    )
+    order = (c.source, c.table_name, c.state)
+    return ledger.select(counted.where(_FILES).group_by(*order).order_by(*order))
 
 
 def stuck(ledger: Ledger, seconds: float) -> Answer:
@@ -23,7 +40,7 @@ def stuck(ledger: Ledger, seconds: float) -> Answer:
     before = time.time() - seconds
     waits = sa.func.coalesce(c.waiting_since, c.first_seen)
     late = (c.state.in_(("seen", "processing")), c.first_seen < before, waits < before)
-    return _answer(ledger, *late)
+    return _answer(ledger, _FILES, *late)
 
 
 def ended_badly(ledger: Ledger) -> Answer:

@@ -1,5 +1,6 @@
 """Opening the ledger's database: what SQLite and Postgres do differently stands here."""
 
+import re
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,7 @@ import sqlalchemy as sa
 import tenacity
 from sqlalchemy.dialects import postgresql, sqlite
 
+from malacate.errors import refused
 from malacate.ledger.tables import METADATA
 
 _CREATING = 7_230_116
@@ -66,6 +68,12 @@ def _prepare_sqlite(engine: sa.Engine, url: str) -> None:
         connection.execute("pragma busy_timeout = 60000")
         connection.execute("pragma synchronous = full")
 
+    @sa.event.listens_for(engine, "handle_error")
+    def _told(context: sa.engine.ExceptionContext) -> None:
+        error = context.original_exception
+        if isinstance(error, sqlite3.OperationalError) and _REFUSED.search(str(error)):
+            raise refused(error, url) from error
+
     @sa.event.listens_for(engine, "begin")
     def _immediate(connection: sa.Connection) -> None:
         connection.exec_driver_sql("begin immediate")
@@ -78,6 +86,9 @@ def _prepare_sqlite(engine: sa.Engine, url: str) -> None:
             raw: Any = connection.connection.driver_connection
             _patiently(raw.execute, "pragma journal_mode = wal")
 
+
+_REFUSED = re.compile("is full|readonly|unable to open|disk I/O|locked")
+"""What SQLite says where the machine, or another process, is in its way."""
 
 _patiently = tenacity.Retrying(
     retry=tenacity.retry_if_exception_type(sqlite3.OperationalError),

@@ -4,7 +4,7 @@ All counting is done by the ledger's database; names that others chose are escap
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import dagster as dg
@@ -23,8 +23,13 @@ _CHECKS = {
 _SHOWN = ("source", "table_name", "object", "state", "reason", "attempts", "error", "same_as")
 
 
-def control_files(stuck_after_hours: float = 6.0, cron: str = "7 * * * *") -> dg.Definitions:
-    """The asset and its checks, due by ``cron`` (UTC) where conditions are evaluated."""
+def control_files(
+    after: Sequence[str], stuck_after_hours: float = 6.0, cron: str = "7 * * * *"
+) -> dg.Definitions:
+    """The asset and its checks, due by ``cron`` (UTC) where conditions are evaluated.
+
+    ``after`` are the tables of files: a run that makes them too makes them first.
+    """
     specs = [dg.AssetCheckSpec(name, asset=KEY, description=text) for name, text in _CHECKS.items()]
 
     @dg.asset(
@@ -33,6 +38,7 @@ def control_files(stuck_after_hours: float = 6.0, cron: str = "7 * * * *") -> dg
         kinds={"sql"},
         description="The state of every file that any source delivered, from the ledger.",
         check_specs=specs,
+        deps=[dg.AssetKey(key.split("/")) for key in after],
         automation_condition=dg.AutomationCondition.on_cron(cron),
     )
     def files(platform: Platform) -> Iterator[dg.MaterializeResult[None]]:
@@ -49,15 +55,15 @@ def control_files(stuck_after_hours: float = 6.0, cron: str = "7 * * * *") -> dg
 
 
 def _told(ledger: Ledger, answers: dict[str, Answer]) -> dict[str, Any]:
-    rows, now = ledger.status(), time.time()
+    rows, now = control.states(ledger), time.time()
     waits = [row["oldest"] for row in rows if row["state"] in ("seen", "processing")]
     counts = dict.fromkeys(("loaded", "seen", "processing", "quarantined", "rejected"), 0)
     for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + row["batches"]
+        counts[row["state"]] = counts.get(row["state"], 0) + row["files"]
     states = [{**row, "oldest": _instant(row["oldest"])} for row in rows]
     return {
-        "batches": sum(counts.values()),
-        **{f"batches_{state}": number for state, number in counts.items()},
+        "files": sum(counts.values()),
+        **{f"files_{state}": number for state, number in counts.items()},
         "oldest_waiting_seconds": round(now - min(waits)) if waits else 0,
         "states": dg.MetadataValue.md(markdown(states)),
         "stuck": dg.MetadataValue.md(markdown(_columns(answers["no_file_stuck"][1]))),

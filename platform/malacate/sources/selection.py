@@ -141,7 +141,9 @@ class Selection:
 
 
 def _any_of(patterns: Sequence[str]) -> re.Pattern[str]:
-    return re.compile("|".join(translate(pattern) for pattern in patterns))
+    """``**/`` may stand for no folder at all, as everywhere else."""
+    each = (form for p in patterns for form in (p, re.sub(r"(^|/)\*\*/", r"\1", p)))
+    return re.compile("|".join(translate(form) for form in each))
 
 
 def _part_of(patterns: Sequence[str]) -> re.Pattern[str]:

@@ -86,6 +86,8 @@ class FolderStore:
 
     def create(self, name: str, data: BinaryIO) -> Entry:
         """See ``Store``; it appears whole, by a hard link."""
+        if not self.root.is_dir():
+            raise _unlistable(self.root, FileNotFoundError(errno.ENOENT, "there is no such folder"))
         with self._folder_of(name, make=True) as (folder, file):
             working = b".%s.tmp" % secrets.token_hex(8).encode()
             handle = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)

@@ -83,6 +83,8 @@ class ObjectStore:
                 held, token = self._ask(self._bucket.page, prefix, after, token)
             except Gone as error:
                 raise _refused(self.uri, Refused(404, str(error))) from error
+            except Changed as error:
+                raise _refused(self.uri, Refused(412, str(error))) from error
             yield from held
             is_first = False
 
@@ -162,6 +164,8 @@ class ObjectStore:
             return self._ask(self._bucket.head, self._key(name))
         except Gone as error:
             raise self._missing(name) from error
+        except Changed as error:
+            raise _refused(self.uri, Refused(412, str(error))) from error
 
     def _missing(self, name: str) -> FileNotFoundError:
         next(self.list(prefix=name), None)  # a bucket that is gone is not a file that is gone

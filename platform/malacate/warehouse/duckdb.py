@@ -13,7 +13,7 @@ import tenacity
 from malacate import crash
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
-from malacate.errors import LakeError, SourceGap, WarehouseBusy
+from malacate.errors import LakeError, SourceGap, WarehouseBusy, refused
 from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
@@ -76,6 +76,8 @@ class DuckDBWarehouse:
                 yield connection
                 crash.point("tx_marker")
                 connection.commit()
+            except (duckdb.FatalException, duckdb.TransactionException) as error:
+                raise refused(error, str(self.path)) from error
             except BaseException:
                 connection.rollback()
                 raise
