@@ -3,6 +3,7 @@
 import json
 import random
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 from platform_tests.conftest import PlatformHome
@@ -153,6 +154,31 @@ def test_a_copy_that_is_not_what_was_sent_is_seen_and_sent_again(
     assert caught.value.reason == "wrong_copy"
     send(platform_home, copies)
     assert content(target) == {"a.avro": b"one"}
+
+
+class RefusingOnce(MemoryStore):
+    """Does not answer the first write."""
+
+    is_closed = True
+
+    def create(self, name: str, data: BinaryIO) -> Entry:
+        if self.is_closed:
+            self.is_closed = False
+            raise SourceUnreachable("it does not answer", "Wait.", reason="unreachable")
+        return super().create(name, data)
+
+
+def test_a_version_that_waited_does_not_replace_a_newer_one(platform_home: PlatformHome) -> None:
+    origin, target = MemoryStore("s3://from"), RefusingOnce("gs://to")
+    copies = transfer(origin, target)
+    origin.put("a.avro", b"first")
+    with pytest.raises(SourceUnreachable):
+        send(platform_home, copies)
+    origin.put("a.avro", b"second")
+    send(platform_home, copies)
+    assert content(target) == {"a.avro": b"second"}
+    states = [row["state"] for row in platform_home.ledger.batches(*copies.batches)]
+    assert sorted(states) == ["loaded", "superseded"]
 
 
 def test_an_origin_that_does_not_answer_is_an_error_and_loses_nothing(
