@@ -224,6 +224,21 @@ def test_a_password_in_a_file_is_refused_and_not_repeated(shop: Company, url: st
     assert "secret@" not in str(error)
 
 
+@pytest.mark.parametrize("wrong", ["notices: sq:https://queue", "interval_seconds: soon"])
+def test_a_value_that_cannot_be_is_refused_with_its_line(shop: Company, wrong: str) -> None:
+    path = shop.declarations / "shop/defs.yaml"
+    path.write_text(path.read_text().replace("  source: shop", f"  source: shop\n  {wrong}"))
+    assert mistake(shop).object == placed(path, wrong)
+
+
+def test_without_a_pattern_every_file_would_be_meant_so_it_is_refused(shop: Company) -> None:
+    path = shop.declarations / "shop/defs.yaml"
+    text = path.read_text()
+    line = next(line for line in text.splitlines() if "files:" in line)
+    path.write_text(text.replace(line, f"{line.partition('files:')[0]}files: []", 1))
+    assert "files" in str(mistake(shop))
+
+
 @pytest.mark.parametrize("cron", ["soon", "* * *", "99 * * * *"])
 def test_a_cron_that_is_none_is_refused_with_the_place(shop: Company, cron: str) -> None:
     text = f"""

@@ -4,6 +4,7 @@ import base64
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +14,10 @@ from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
 from platform_tests.sources.stores import MemoryStore
 
-from malacate.errors import SourceUnreachable
+from malacate.errors import ConfigError, SourceUnreachable
 from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
-from malacate.orchestration.notices import poll_pubsub, poll_sqs, sqs_client
+from malacate.orchestration.notices import poll, poll_pubsub, poll_sqs, sqs_client
 from malacate.sources.discovery import Discovery
 from malacate.sources.events import Heard, Notice, read
 from malacate.sources.notices import Handled, Listener, handle
@@ -513,3 +514,19 @@ def test_messages_of_pubsub_are_acknowledged_once_they_are_noted(
     poll_pubsub(client, "projects/p/subscriptions/s", [listener(store)], ledger)
     assert len(ledger.batches(BATCH.c.object == "rock/a.avro")) == 1
     assert poll_pubsub(client, "projects/p/subscriptions/s", [], ledger).messages == 0
+
+
+def test_a_queue_that_does_not_answer_is_told_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", "nobody")
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "nothing")
+    polled = poll("sqs:http://127.0.0.1:9/queue", [], Ledger(f"sqlite:///{tmp_path}/ledger.db"))
+    assert polled.messages == 0
+    (line,) = polled.told()
+    assert "does not answer" in line
+    with pytest.raises(ConfigError):
+        poll("kafka:x", [], Ledger(f"sqlite:///{tmp_path}/ledger.db"))
+    assert poll("", [], Ledger(f"sqlite:///{tmp_path}/ledger.db")).told() == []

@@ -10,6 +10,7 @@ from malacate.commands.project import routes
 from malacate.errors import ConfigError
 from malacate.ingest import Ingest, Report, Route
 from malacate.ledger.tables import BATCH
+from malacate.transfer import SOURCE as TRANSFERS
 
 Batch = dict[str, Any]
 
@@ -36,6 +37,10 @@ def tried_again(
     waiting: list[str] = []
     for key in sorted({(batch["source"], batch["table_name"]) for batch in batches}):
         mine = [b for b in batches if (b["source"], b["table_name"]) == key]
+        if key[0] == TRANSFERS:
+            count = platform.ledger.release([batch["batch_id"] for batch in mine])
+            typer.echo(f"{count} of {len(mine)} released; {'/'.join(key)} sends it when it runs")
+            continue
         for raw in routes("/".join(key)):
             freed = [batch_id for batch in mine if (batch_id := again(raw.route, batch))]
             typer.echo(f"{len(freed)} of {len(mine)} released")

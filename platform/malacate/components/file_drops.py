@@ -112,7 +112,7 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
     folder: str
     tables: list[DropOf]
     interval_seconds: int = 30
-    notices: str = ""
+    notices: str = Field("", pattern=r"^(|sqs:.+|pubsub:.+|\$\{.+)$")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, its checks, and its sensor."""
@@ -161,7 +161,9 @@ def _observed(source: str, drop: DropOf, place: Store, entry: Entry) -> Table:
 
 
 def _named(kind: pa.DataType | None) -> pa.DataType:
-    """The type, or text for one that a contract cannot name."""
+    """The type, or text for one that a contract cannot name, or no warehouse can count in."""
+    if kind is not None and pa.types.is_decimal256(kind):
+        return pa.string()
     try:
         return arrow_type(sql_type(kind)) if kind is not None else pa.string()
     except ContractError:
