@@ -114,7 +114,11 @@ CAPPED: list[tuple[str, FormatName, bytes, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("reason", "name", "data", "limits"), CAPPED)
+@pytest.mark.parametrize(
+    ("reason", "name", "data", "limits"),
+    CAPPED,
+    ids=[f"{number}-{one[0]}-{one[1]}" for number, one in enumerate(CAPPED)],
+)
 def test_what_goes_beyond_a_cap_is_refused_with_its_reason(
     tmp_path: Path, reason: str, name: FormatName, data: bytes, limits: dict[str, Any]
 ) -> None:
