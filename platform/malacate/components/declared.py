@@ -112,8 +112,9 @@ def load_declared(defs_folder: Path) -> dg.Definitions:
     """
     raw_assets(defs_folder)
     with warnings.catch_warnings():
-        # Dagster warns of beta features that it uses itself, once for every component.
+        # Dagster warns of unfinished features that it uses itself, once for every component.
         warnings.simplefilter("ignore", dg.BetaWarning)
+        warnings.simplefilter("ignore", dg.PreviewWarning)
         return dg.ComponentTree.for_project(defs_folder).build_defs_at_path(defs_folder)
 
 
