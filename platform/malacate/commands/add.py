@@ -1,18 +1,17 @@
 """``malacate add``: a source drafted from a sample of what it delivers."""
 
-import re
 import shutil
 import tempfile
 from pathlib import Path
 from typing import Annotated
 
-import pyarrow as pa
 import typer
 
 from malacate.commands.project import company
 from malacate.components.declared import CONTRACT, raw_assets
+from malacate.components.file_drops import identifier, promisable
 from malacate.contracts.draft import draft
-from malacate.contracts.table import Column, Table
+from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.formats import FileFormat, FormatName, observed
 from malacate.names import TableName, legal
@@ -61,10 +60,17 @@ def source(
     defs: Annotated[Path | None, typer.Option(help="The folder of declarations.")] = None,
 ) -> None:
     """Draft defs.yaml and contract.odcs.yaml from a sample file; nothing is loaded."""
-    table = legal(table or _identifier(_stem(sample)), "table")
+    table = legal(table or identifier(_stem(sample)), "table")
     home = (defs or company() / "defs") / legal(name, "source")
     form = _form(sample)
-    columns = _columns(sample, form)
+    columns = promisable(observed(sample, form))
+    if not columns:
+        raise ConfigError(
+            "the sample has no columns",
+            "Use one that has, or write the contract by hand.",
+            object=str(sample),
+            reason="no_columns",
+        )
     declared = _declared(sample, name, table, folder or str(sample.resolve().parent), form)
     promised = draft(name, [Table(TableName(f"raw_{name}", table), columns)])
     texts = {"defs.yaml": declared, CONTRACT: f"# Draft. {_TYPED[form.name]}\n{promised}"}
@@ -107,26 +113,6 @@ def _delimiter(start: bytes) -> str:
     """The sign that the first line has most of; the declaration says that it was guessed."""
     line = start.splitlines()[0] if start else b""
     return max(",;\t|", key=lambda sign: line.count(sign.encode()))
-
-
-def _columns(sample: Path, form: FileFormat) -> tuple[Column, ...]:
-    """Delivered names that are legal stay; the others are made legal and told apart."""
-    found = observed(sample, form)
-    names = {delivered for delivered in found if _identifier(delivered) == delivered}
-    columns = []
-    for delivered, kind in found.items():
-        name = plain = _identifier(delivered)
-        number = 2
-        while name in names and name != delivered:
-            name, number = f"{plain[:59]}_{number}", number + 1
-        names.add(name)
-        columns.append(Column(name, kind or pa.string(), physical_name=delivered))
-    return tuple(columns)
-
-
-def _identifier(text: str) -> str:
-    plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "name"
-    return (plain if plain[0].isalpha() else f"n{plain}")[:63]
 
 
 def _declared(sample: Path, name: str, table: str, folder: str, form: FileFormat) -> str:

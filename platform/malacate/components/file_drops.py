@@ -1,6 +1,8 @@
 """Files that others drop into a folder or a bucket, each kind a raw table, with a doorbell."""
 
+import re
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from tempfile import NamedTemporaryFile
 
@@ -155,9 +157,30 @@ def _observed(source: str, drop: DropOf, place: Store, entry: Entry) -> Table:
         shutil.copyfileobj(opened, copy)
         copy.flush()
         found = columns_in(Path(copy.name), drop.format.form())
-    columns = (Column(name.lower(), _named(kind), physical_name=name)
-               for name, kind in found.items())  # fmt: skip
-    return Table(TableName(f"raw_{source}", drop.name), tuple(columns))
+    return Table(TableName(f"raw_{source}", drop.name), promisable(found))
+
+
+def promisable(found: Mapping[str, pa.DataType | None]) -> tuple[Column, ...]:
+    """Columns that a contract could promise of what a file has.
+
+    Delivered names that are legal stay; the others are made legal and told apart.
+    """
+    names = {delivered for delivered in found if identifier(delivered) == delivered}
+    columns = []
+    for delivered, kind in found.items():
+        name = plain = identifier(delivered)
+        number = 2
+        while name in names and name != delivered:
+            name, number = f"{plain[:59]}_{number}", number + 1
+        names.add(name)
+        columns.append(Column(name, _named(kind), physical_name=delivered))
+    return tuple(columns)
+
+
+def identifier(text: str) -> str:
+    """A legal name that is like ``text``; ``text`` itself if it is one."""
+    plain = re.sub(r"[^a-z0-9]+", "_", text.lower()).strip("_") or "name"
+    return (plain if plain[0].isalpha() else f"n{plain}")[:63]
 
 
 def _named(kind: pa.DataType | None) -> pa.DataType:

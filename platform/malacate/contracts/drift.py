@@ -119,6 +119,8 @@ def widens(kind: pa.DataType, wanted: pa.DataType) -> bool:
     if pa.types.is_decimal(kind) and pa.types.is_decimal(wanted):
         digits = wanted.precision - wanted.scale >= kind.precision - kind.scale
         return bool(digits and wanted.scale >= kind.scale)
+    if pa.types.is_decimal256(kind) and pa.types.is_string(wanted):
+        return True
     if pa.types.is_timestamp(kind) and pa.types.is_timestamp(wanted):
         coarser = _UNITS.index(kind.unit) <= _UNITS.index(wanted.unit)
         return coarser and (kind.tz is None) == (wanted.tz is None)

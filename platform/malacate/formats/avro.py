@@ -20,6 +20,9 @@ from malacate.formats.fit import ROWS, as_delivered, fit, unique
 _GROUP = 8 << 20
 """How many decompressed bytes are decoded together, where blocks are smaller than that."""
 
+_EMPTY_ROWS = 1 << 16
+"""How many rows of no bytes at all one block may have."""
+
 
 def read(path: Path, table: Table) -> Reading:
     """Open an Avro file as rows of ``table``.
@@ -90,6 +93,8 @@ def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
                 raise _corrupt("decompression_bomb", rows, f"a block of {length} bytes")
             file.seek(offset)
             part = decompressed(blocks.codec, file.read(length))
+            if count > max(len(part), _EMPTY_ROWS):
+                raise _corrupt("decompression_bomb", rows, f"{count} rows in {len(part)} bytes")
             if not count:
                 _check_empty(part)
                 continue

@@ -8,6 +8,7 @@ import pyarrow.compute as pc
 from malacate.batch import Chunk, Reject
 from malacate.contracts.rules import as_json
 from malacate.contracts.table import Table
+from malacate.contracts.types import unencoded
 from malacate.errors import UnreadableFile
 
 ROWS = 65_536
@@ -67,7 +68,8 @@ def _broken(
         except _MISFITS:
             for index in range(len(values)):
                 try:
-                    cast(values.slice(index, 1), column.type)
+                    # A slice would be cast with the values of its neighbours' lists.
+                    cast(values.take(pa.array([index])), column.type)
                 except _MISFITS as error:
                     broken.setdefault(index, f"{column.name} is no {column.sql_type}: {error}")
     return broken
@@ -77,12 +79,35 @@ def cast(values: pa.Array, kind: pa.DataType) -> pa.Array:
     """``values`` as ``kind``; raises ``ArrowInvalid`` where that would lose anything."""
     if values.type != kind:
         values = pc.cast(values, kind, safe=True)
+    _check(values)
+    return values
+
+
+def _check(values: pa.Array) -> None:
+    """Raise ``ArrowInvalid`` for values, also nested ones, that are beyond their own type."""
+    kind = values.type
     if pa.types.is_decimal(kind):
         # A writer may put more digits into a decimal than its schema allows.
         values.validate(full=True)
-    if pa.types.is_time(kind):
+    elif pa.types.is_time(kind):
         _check_time(values)
-    return values
+    elif not _is_limited(kind):
+        return
+    elif pa.types.is_struct(kind):
+        for field in values.flatten():
+            _check(field)
+    elif pa.types.is_map(kind):
+        start, end = values.offsets[0].as_py(), values.offsets[-1].as_py()
+        _check(values.items[start:end])
+    else:
+        _check(values.flatten())
+
+
+def _is_limited(kind: pa.DataType) -> bool:
+    """Whether Arrow holds values of ``kind`` that are none."""
+    if pa.types.is_nested(kind):
+        return any(_is_limited(kind.field(i).type) for i in range(kind.num_fields))
+    return bool(pa.types.is_decimal(kind) or pa.types.is_time(kind))
 
 
 def _check_time(values: pa.Array) -> None:
@@ -95,14 +120,31 @@ def _check_time(values: pa.Array) -> None:
 def as_delivered(kind: pa.DataType) -> pa.DataType:
     """``kind`` as a contract can name it: instants in UTC, in microseconds at the finest.
 
-    Nanoseconds that are not whole microseconds reject their row, value by value.
+    Nanoseconds that are not whole microseconds reject their row, value by value. Within lists,
+    maps and structs instants are in microseconds: there no unit widens by itself.
     """
+    if pa.types.is_nested(kind):
+        return _nested(kind)
     if pa.types.is_timestamp(kind):
         unit = "us" if kind.unit == "ns" else kind.unit
         return pa.timestamp(unit, "UTC" if kind.tz else None)
     if pa.types.is_time(kind):
         return pa.time64("us")
     return kind
+
+
+def _nested(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_within(field.type)) for field in kind])
+    if pa.types.is_map(kind):
+        return pa.map_(_within(kind.key_type), _within(kind.item_type))
+    return pa.list_(_within(kind.value_type)) if pa.types.is_list(unencoded(kind)) else kind
+
+
+def _within(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_timestamp(kind):
+        return pa.timestamp("us", "UTC" if kind.tz else None)
+    return as_delivered(kind)
 
 
 def unique(names: list[str]) -> None:

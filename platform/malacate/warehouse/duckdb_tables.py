@@ -5,7 +5,7 @@ import duckdb
 from malacate.contracts.drift import same, widens
 from malacate.contracts.table import Table
 from malacate.contracts.types import arrow_type
-from malacate.errors import SchemaDrift
+from malacate.errors import ContractError, SchemaDrift
 from malacate.names import TableName, quote
 from malacate.warehouse.protocol import BATCH_COLUMN
 
@@ -56,10 +56,14 @@ def follow(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     if kind_of(connection, table.name) == "view":
         connection.execute(f"drop view {table.name.sql('duckdb')}")
     columns = ", ".join(f"{quote(c.name, 'duckdb')} {c.sql_type}" for c in table.columns)
-    connection.execute(
+    statement = (
         f"create table if not exists {table.name.sql('duckdb')} "
         f"({columns}, {BATCH_COLUMN} varchar not null)"
     )
+    try:
+        connection.execute(statement)
+    except (duckdb.BinderException, duckdb.ParserException) as error:
+        raise _impossible(table, error) from error
     described = connection.execute(f"describe {table.name.sql('duckdb')}").fetchall()
     standing = {row[0]: row[1] for row in described}
     for column in table.columns:
@@ -76,6 +80,17 @@ def follow(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
 
 def _alter(connection: duckdb.DuckDBPyConnection, table: Table, change: str) -> None:
     connection.execute(f"alter table {table.name.sql('duckdb')} {change}")
+
+
+def _impossible(table: Table, error: duckdb.Error) -> ContractError:
+    return ContractError(
+        "DuckDB cannot hold the columns that the contract promises",
+        f"Give the column another type in {table.origin or 'the contract'}: decimals of at most "
+        "38 digits, structs whose names differ in more than case, or varchar.",
+        source=str(table.name),
+        actual=str(error).partition("\n")[0],
+        reason="unknown_type",
+    )
 
 
 def _narrowed(table: Table, column: str, had: str, wanted: str) -> SchemaDrift:
