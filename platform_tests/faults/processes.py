@@ -17,8 +17,11 @@ from platform_tests.faults.worker import DONE, Orders, arm, work
 LIMIT_SECONDS = 90.0
 HISTORY_SECONDS = 240.0
 HUNG = 99
-TELL_SECONDS = 25.0
-"""A worker that takes so long says where it is, in the log of its world."""
+TELL_BEFORE_SECONDS = 5.0
+"""A worker that is about to be called hung says where it is, in the log of its world.
+
+Not sooner: to be asked may crash one that is at work, for its frames are read as they move.
+"""
 
 WARM = (
     "pandas", "pyarrow.parquet", "pytz", "sqlite3", "zoneinfo", "sqlglot.generators.duckdb",
@@ -93,17 +96,23 @@ def worker(root: Path, orders: Orders | None = None) -> Process:
     """Start a worker in the world at ``root``."""
 
     def body() -> int:
-        faulthandler.dump_traceback_later(TELL_SECONDS, repeat=True)
+        faulthandler.dump_traceback_later(LIMIT_SECONDS - TELL_BEFORE_SECONDS)
         return work(root, orders or Orders())
 
     return Process(body, root / "stderr.log")
 
 
-def apart(root: Path, body: Callable[[], int], at: str = "", mutant: str = "") -> Process:
+def apart(
+    root: Path,
+    body: Callable[[], int],
+    at: str = "",
+    mutant: str = "",
+    limit_seconds: float = LIMIT_SECONDS,
+) -> Process:
     """Start ``body`` in a process of its own that dies ``at`` a point and has a bug planted."""
 
     def armed() -> int:
-        faulthandler.dump_traceback_later(TELL_SECONDS, repeat=True)
+        faulthandler.dump_traceback_later(limit_seconds - TELL_BEFORE_SECONDS)
         arm(at, mutant=mutant)
         return body()
 
@@ -118,7 +127,7 @@ def told(root: Path, history: Callable[[], Verdict], mutant: str = "") -> Verdic
         history().save(file)
         return DONE
 
-    code = apart(root, body, mutant=mutant).wait(HISTORY_SECONDS)
+    code = apart(root, body, mutant=mutant, limit_seconds=HISTORY_SECONDS).wait(HISTORY_SECONDS)
     if file.exists():
         return Verdict.load(file)
     said = (root / "stderr.log").read_text()[-1500:]
