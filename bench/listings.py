@@ -83,7 +83,7 @@ def bucket() -> Iterator[str]:
     try:
         yield f"http://127.0.0.1:{told.get(timeout=60)}"
     finally:
-        process.terminate()
+        process.kill()  # SIGTERM may be ignored by whoever started us
         process.join()
 
 
