@@ -20,18 +20,8 @@ _SHOWN = ("source", "table_name", "object", "state", "reason", "first_seen", "at
 
 
 def states(ledger: Ledger) -> list[dict[str, Any]]:
-    """Files per source, table and state, with the first sight of the oldest."""
-    c = BATCH.c
-    group = (c.source, c.table_name.label("table"), c.state)
-    counted = sa.select(
-        *group,
-        sa.func.count().label("files"),
-        sa.func.coalesce(sa.func.sum(c.rows_loaded), 0).label("rows_loaded"),
-        sa.func.coalesce(sa.func.sum(c.rows_quarantined), 0).label("rows_quarantined"),
-        sa.func.min(c.first_seen).label("oldest"),
-    )
-    order = (c.source, c.table_name, c.state)
-    return ledger.select(counted.where(_FILES).group_by(*order).order_by(*order))
+    """Files per source, table and state; as ``Ledger.status`` tells of all batches."""
+    return ledger.status(_FILES)
 
 
 def stuck(ledger: Ledger, seconds: float) -> Answer:

@@ -292,7 +292,7 @@ class Ledger:
         with self._engine.connect() as connection:
             return history.steps_of(connection, batch_id)
 
-    def status(self) -> list[dict[str, Any]]:
+    def status(self, *where: sa.ColumnElement[bool]) -> list[dict[str, Any]]:
         """Per source, table and state: batches, rows, oldest."""
         c = BATCH.c
         query = sa.select(
@@ -303,5 +303,6 @@ class Ledger:
             sa.func.coalesce(sa.func.sum(c.rows_loaded), 0).label("rows_loaded"),
             sa.func.coalesce(sa.func.sum(c.rows_quarantined), 0).label("rows_quarantined"),
             sa.func.min(c.first_seen).label("oldest"),
-        ).group_by(c.source, c.table_name, c.state)
-        return self.select(query.order_by(c.source, c.table_name, c.state))
+        ).where(*where)
+        group = (c.source, c.table_name, c.state)
+        return self.select(query.group_by(*group).order_by(*group))

@@ -59,7 +59,7 @@ def _told(ledger: Ledger, answers: dict[str, Answer]) -> dict[str, Any]:
     waits = [row["oldest"] for row in rows if row["state"] in ("seen", "processing")]
     counts = dict.fromkeys(("loaded", "seen", "processing", "quarantined", "rejected"), 0)
     for row in rows:
-        counts[row["state"]] = counts.get(row["state"], 0) + row["files"]
+        counts[row["state"]] = counts.get(row["state"], 0) + row["batches"]
     states = [{**row, "oldest": _instant(row["oldest"])} for row in rows]
     return {
         "files": sum(counts.values()),

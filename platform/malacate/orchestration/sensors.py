@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import dagster as dg
+from sqlalchemy import ColumnElement
 
 from malacate.batch import Found
 from malacate.ledger.ledger import Ledger
@@ -43,6 +44,14 @@ def decide(waiting: Sequence[Found], tries: int) -> Ring:
     return Ring(f"{digest.hexdigest()[:32]}-{tries}", f"{len(waiting)} waiting")
 
 
+def rung(ledger: Ledger, *where: ColumnElement[bool]) -> Ring:
+    """What the ledger asks for; nothing while a run is at work, which takes up what comes."""
+    due = ledger.due(*where, limit=COUNTED)
+    if due and (busy := ledger.busy(*where)):
+        return Ring(None, f"a run is at work on {busy} of them")
+    return decide([found for found, _ in due], max((tries for _, tries in due), default=0))
+
+
 def doorbell(raw: RawAsset, seconds: int, hear: Callable[[Ledger], Polled]) -> dg.SensorDefinition:
     """A sensor over one route's drops, looking every ``seconds`` at a bounded part of them.
 
@@ -66,12 +75,9 @@ def doorbell(raw: RawAsset, seconds: int, hear: Callable[[Ledger], Polled]) -> d
         noted = note(route, ledger)
         for line in noted.told:
             context.log.warning(line)
-        due = ledger.due(*route.batches, limit=COUNTED)
-        ring = decide([found for found, _ in due], max((tries for _, tries in due), default=0))
+        ring = rung(ledger, *route.batches)
         if ring.run_key is None:
             return dg.SkipReason(ring.why)
-        if busy := ledger.busy(*route.batches):
-            return dg.SkipReason(f"a run is at work on {busy} of them")
         context.log.info(f"{noted.new} new, {ring.why}")
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=ring.run_key)])
 

@@ -7,7 +7,7 @@ from typing import Any
 import dagster as dg
 
 from malacate.orchestration.resources import Platform
-from malacate.orchestration.sensors import COUNTED, decide
+from malacate.orchestration.sensors import rung
 from malacate.transfer import Sent, Transfer
 
 CHECK = "every_copy_stands"
@@ -51,9 +51,8 @@ def transferred(name: str, transfer: Transfer, seconds: int) -> dg.Definitions:
     def look(platform: Platform) -> dg.SensorResult | dg.SkipReason:
         ledger = platform.target.open_ledger()
         transfer.look(ledger, time.time())
-        due = ledger.due(*transfer.batches, limit=COUNTED)
-        ring = decide([found for found, _ in due], max((tries for _, tries in due), default=0))
-        if ring.run_key is None or ledger.busy(*transfer.batches):
+        ring = rung(ledger, *transfer.batches)
+        if ring.run_key is None:
             return dg.SkipReason(ring.why)
         return dg.SensorResult(run_requests=[dg.RunRequest(run_key=ring.run_key)])
 
