@@ -205,8 +205,10 @@ def test_the_claim_of_a_dead_process_is_free_at_once(url: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline().strip() == drop().batch_id
         assert ledger.claim("lab", "rock") == [], "a live worker was robbed"
+        assert (ledger.due(), ledger.busy()) == ([], 1)
         process.kill()
         process.wait()
+        assert ([found for found, _ in ledger.due()], ledger.busy()) == ([drop()], 0)
         (claim,) = ledger.claim("lab", "rock")
         process.returncode = 0
     assert (claim.epoch, claim.crashes) == (2, 1)

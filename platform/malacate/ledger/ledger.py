@@ -257,17 +257,21 @@ class Ledger:
         """What a run could take up now, oldest first, with how often each was tried."""
         c, now = BATCH.c, self._clock()
         waits = (c.state == "seen") & (c.next_try <= now)
-        lapsed = (c.state == "processing") & (c.lease_until < now)
-        query = sa.select(BATCH).where(*where, waits | lapsed).order_by(c.first_seen, c.ordinal)
-        rows = self.select(query if limit < 0 else query.limit(limit))
-        return [(notes.found_of(row), row["attempts"]) for row in rows]
+        query = sa.select(BATCH).order_by(c.first_seen, c.ordinal)
+        with self._engine.connect() as connection:
+            query = query.where(
+                *where, waits | queue.abandoned(connection, sa.and_(sa.true(), *where), now)
+            )
+            rows = connection.execute(query if limit < 0 else query.limit(limit)).mappings().all()
+        return [(notes.found_of(dict(row)), row["attempts"]) for row in rows]
 
     def busy(self, *where: sa.ColumnElement[bool]) -> int:
-        """How many batches a worker has a claim on that has not lapsed."""
-        c = BATCH.c
-        held = (c.state == "processing") & (c.lease_until >= self._clock())
-        count = sa.select(sa.func.count().label("n")).select_from(BATCH).where(*where, held)
-        return int(self.select(count)[0]["n"])
+        """How many batches a living worker has a claim on that has not lapsed."""
+        count = sa.select(sa.func.count()).select_from(BATCH)
+        with self._engine.connect() as connection:
+            free = queue.abandoned(connection, sa.and_(sa.true(), *where), self._clock())
+            held = count.where(*where, BATCH.c.state == "processing", ~free)
+            return connection.scalar(held) or 0
 
     def cursor(self, source: str, table: str) -> str | None:
         """Where the next look at the drops of a table goes on."""

@@ -23,15 +23,16 @@ def claimable(
 ) -> Sequence[Any]:
     """Free batches, least tried and oldest first, locked where the database locks rows."""
     c = BATCH.c
-    free = (c.state == "seen") | _abandoned(connection, mine, now)
+    free = (c.state == "seen") | abandoned(connection, mine, now)
     query = sa.select(BATCH).where(mine, free, c.batch_id.not_in(tried))
     query = query.order_by(c.crashes, c.attempts, c.ordinal, c.object).limit(limit)
     return connection.execute(query.with_for_update(skip_locked=True)).all()
 
 
-def _abandoned(
+def abandoned(
     connection: sa.Connection, mine: sa.ColumnElement[bool], now: float
 ) -> sa.ColumnElement[bool]:
+    """Claims that nobody holds any more: lapsed, or of a process that is dead."""
     c = BATCH.c
     query = sa.select(c.owner).distinct().where(mine, c.state == "processing")
     busy: Iterable[str] = connection.execute(query).scalars()
