@@ -133,7 +133,7 @@ def assert_values_are_fastavros(path: Path, promised: Table) -> None:
         with path.open("rb") as file:
             expected = list(fastavro.reader(file))
         rows, _ = drained(avro.read(path, promised))
-    except (ValueError, ArithmeticError, LookupError, EOFError, TypeError):
+    except (ValueError, ArithmeticError, EOFError, TypeError):
         return
     for row, wanted in zip(rows, expected, strict=True):
         for name, value in row.items():

@@ -29,6 +29,7 @@ from malacate.formats.avro_types import (
     plain,
     values_of,
 )
+from malacate.formats.avro_unions import has_union, unions_hold
 
 Decode = Callable[[bytes, int], pa.RecordBatch]
 """The rows of some bytes, exactly so many; raises ``Damaged``."""
@@ -42,15 +43,28 @@ def decoder(schema: Any, record: Mapping[str, Any]) -> Decode:
     """What decodes rows of ``schema``; ``record`` is the same, expanded."""
     slow = by_rows(schema, record)
     try:
-        fast = vectorised(record)
+        layout = plain(record)
     except Unsupported:
         return slow
-    return lambda data, rows: (fast if rows <= _MOST_AT_ONCE else slow)(data, rows)
+    fast, is_sure = vectorised(layout), not has_union(layout)
+
+    def decode(data: bytes, rows: int) -> pa.RecordBatch:
+        if rows > _MOST_AT_ONCE:
+            return slow(data, rows)
+        found = fast(data, rows)
+        held = is_sure or unions_hold(layout, found, data)
+        if held is None:
+            return slow(data, rows)
+        if not held:
+            raise Damaged("the index of a union names none of its branches")
+        return found
+
+    return decode
 
 
-def vectorised(record: Mapping[str, Any]) -> Decode:
-    """Decode with DataFusion. Raises ``Unsupported``."""
-    header = _header(plain(record))
+def vectorised(layout: Any) -> Decode:
+    """Decode a ``plain`` layout with DataFusion, which takes any index of a union but 0 for 1."""
+    header = _header(layout)
 
     def decode(data: bytes, rows: int) -> pa.RecordBatch:
         framed = (_long(_MORE_THAN_ANY), _long(len(data)), data, _MARKER)
