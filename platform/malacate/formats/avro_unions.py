@@ -17,23 +17,34 @@ from numpy.typing import NDArray
 from malacate.formats.avro_types import RECORDS
 
 Longs = NDArray[np.int64]
-Words = NDArray[np.uint64]
+Sizes = Longs | int
+"""One for each value, or one that all have."""
 
 _WIDTHS = {"null": 0, "boolean": 1, "float": 4, "double": 8}
 _NO_BRANCH = 0xFF ^ 0x02
 """The bits that neither 0 nor 1 has as an index."""
+
+_ONE_BYTE = 64
+"""How many numbers from 0 on take one byte."""
 
 
 @dataclass(frozen=True)
 class _Places:
     """How many bytes each value takes, and where in which value an index stands."""
 
-    sizes: Longs
-    indices: list[tuple[Longs, Longs]] = field(default_factory=list)
+    sizes: Sizes
+    indices: list[tuple[Longs | None, Sizes]] = field(default_factory=list)
 
-    def inside(self, owners: Longs, starts: Longs) -> list[tuple[Longs, Longs]]:
+    def after(self, starts: Sizes) -> list[tuple[Longs | None, Sizes]]:
+        """The same indices, where each value begins at one of ``starts``."""
+        return [
+            (of, at + (starts if of is None or isinstance(starts, int) else starts[of]))
+            for of, at in self.indices
+        ]
+
+    def inside(self, owners: Longs, starts: Sizes) -> list[tuple[Longs | None, Sizes]]:
         """The same indices, in the values that these belong to from ``starts`` on."""
-        return [(owners[value], starts[value] + at) for value, at in self.indices]
+        return [(owners if of is None else owners[of], at) for of, at in self.after(starts)]
 
 
 def has_union(schema: Any) -> bool:
@@ -49,12 +60,16 @@ def has_union(schema: Any) -> bool:
 def unions_hold(schema: Any, rows: pa.RecordBatch, data: bytes) -> bool | None:
     """Whether every index names a branch; ``None`` where the writer's numbers are not shortest."""
     places = _places(schema, pa.StructArray.from_arrays(rows.columns, rows.schema.names))
-    ends = np.cumsum(places.sizes)
+    sizes = _each(places.sizes, rows.num_rows)
+    ends = np.cumsum(sizes)
     if ends[-1] != len(data):
         return None
     raw = np.frombuffer(data, np.uint8)
-    found = places.inside(np.arange(len(ends)), ends - places.sizes)
-    return not any(np.any(raw[at] & _NO_BRANCH) for _, at in found)
+    return not any(np.any(raw[at] & _NO_BRANCH) for _, at in places.after(ends - sizes))
+
+
+def _each(sizes: Sizes, count: int) -> Longs:
+    return np.full(count, sizes) if isinstance(sizes, int) else sizes
 
 
 def _places(schema: Any, values: pa.Array) -> _Places:
@@ -72,22 +87,21 @@ def _places(schema: Any, values: pa.Array) -> _Places:
 
 def _of_union(schema: list[Any], values: pa.Array) -> _Places:
     some = next(branch for branch in schema if branch != "null")
-    everyone = np.arange(len(values))
-    heads = np.zeros(len(values), np.int64)
-    there = everyone if not values.null_count else np.flatnonzero(_ints(values.is_valid()))
     inner = _places(some, values.drop_null())
-    sizes = heads + 1
+    if not values.null_count:
+        return _Places(inner.sizes + 1, [(None, 0), *inner.after(1)])
+    there = np.flatnonzero(_ints(values.is_valid()))
+    sizes = np.ones(len(values), np.int64)
     sizes[there] += inner.sizes
-    return _Places(sizes, [(everyone, heads), *inner.inside(there, heads[there] + 1)])
+    return _Places(sizes, [(None, 0), *inner.inside(there, 1)])
 
 
 def _of_record(schema: Mapping[str, Any], values: pa.StructArray) -> _Places:
-    at = np.zeros(len(values), np.int64)
-    indices: list[tuple[Longs, Longs]] = []
-    everyone = np.arange(len(values))
+    at: Sizes = 0
+    indices: list[tuple[Longs | None, Sizes]] = []
     for one, column in zip(schema["fields"], values.flatten(), strict=True):
         inner = _places(one["type"], column)
-        indices += inner.inside(everyone, at)
+        indices += inner.after(at)
         at = at + inner.sizes
     return _Places(at, indices)
 
@@ -96,7 +110,7 @@ def _of_map(schema: Mapping[str, Any], values: pa.MapArray) -> _Places:
     first, last = values.offsets[0].as_py(), values.offsets[len(values)].as_py()
     keys = _text_sizes(values.keys[first:last])
     inner = _places(schema["values"], values.items[first:last])
-    pairs = _Places(keys + inner.sizes, inner.inside(np.arange(len(keys)), keys))
+    pairs = _Places(keys + inner.sizes, inner.after(keys))
     return _of_items(pa.array(np.diff(_ints(values.offsets))), pairs)
 
 
@@ -105,31 +119,34 @@ def _of_items(lengths: pa.Array, items: _Places) -> _Places:
     counts = _ints(lengths)
     heads = np.where(counts > 0, _long_sizes(counts), 0)
     owners = np.repeat(np.arange(len(counts)), counts)
-    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(items.sizes)])
+    sizes = _each(items.sizes, len(owners))
+    before = np.concatenate([np.zeros(1, np.int64), np.cumsum(sizes)])
     firsts = np.cumsum(counts) - counts
     starts = before[:-1] - before[firsts][owners] + heads[owners]
-    sizes = heads + before[firsts + counts] - before[firsts] + 1
-    return _Places(sizes, items.inside(owners, starts))
+    whole = heads + before[firsts + counts] - before[firsts] + 1
+    return _Places(whole, items.inside(owners, starts))
 
 
-def _sizes(kind: str, schema: Any, values: pa.Array) -> Longs:
+def _sizes(kind: str, schema: Any, values: pa.Array) -> Sizes:
     if kind in _WIDTHS:
-        return np.full(len(values), _WIDTHS[kind])
+        return _WIDTHS[kind]
     if kind == "fixed":
-        return np.full(len(values), schema["size"])
+        return int(schema["size"])
     if kind in ("int", "long"):
         return _long_sizes(_ints(values))
     if kind == "enum":
+        if len(schema["symbols"]) <= _ONE_BYTE:
+            return 1
         return _long_sizes(
             _ints(pc.index_in(values.cast(pa.string()), pa.array(schema["symbols"])))
         )
     if pa.types.is_decimal(values.type):
         sizes = _unscaled_sizes(values)
-        return sizes + _long_sizes(sizes)
+        return sizes + _long_sizes(np.asarray(sizes))
     return _text_sizes(values)
 
 
-def _text_sizes(values: pa.Array) -> Longs:
+def _text_sizes(values: pa.Array) -> Sizes:
     sizes = _ints(pc.binary_length(values))
     return sizes + _long_sizes(sizes)
 
@@ -137,37 +154,35 @@ def _text_sizes(values: pa.Array) -> Longs:
 def _ints(values: pa.Array) -> Longs:
     whole = pa.int32() if values.type.bit_width == 32 else pa.int64()
     view = values if pa.types.is_boolean(values.type) else values.view(whole)
-    return np.asarray(view.to_numpy(zero_copy_only=False), np.int64)
+    return np.asarray(view.to_numpy(zero_copy_only=False))
 
 
-def _long_sizes(values: Longs) -> Longs:
+def _long_sizes(values: Longs) -> Sizes:
     """The bytes of zigzag numbers, seven bits in each."""
-    return _bytes_of((values << 1 ^ values >> 63).view(np.uint64), 7)
+    return _bytes_of(values, 7)
 
 
-def _bytes_of(words: Words, bits: int) -> Longs:
-    sizes = np.ones(len(words), np.int64)
-    while (words := words >> np.uint64(bits)).any():
-        sizes += words > 0
+def _bytes_of(values: Longs, bits: int) -> Sizes:
+    """The fewest bytes with so many bits each that hold a number and its sign; one at least."""
+    if not values.size:
+        return 1
+    if values.min() < 0:
+        values = values ^ (values >> (8 * values.itemsize - 1))
+    least, most = (int(end).bit_length() // bits + 1 for end in (values.min(), values.max()))
+    if least == most:
+        return least
+    sizes = np.full(values.shape, least, np.int64)
+    for count in range(least, most):
+        sizes += values >= 1 << (bits * count - 1)
     return sizes
 
 
-def _unscaled_sizes(values: pa.Array) -> Longs:
+def _unscaled_sizes(values: pa.Array) -> Sizes:
     """The fewest bytes of two's complement that hold each decimal."""
     width = values.type.byte_width // 8
     whole = np.frombuffer(values.buffers()[1], np.int64)
     words = whole[values.offset * width :][: len(values) * width].reshape(-1, width)
-    sizes = np.ones(len(values), np.int64)
-    sign = words[:, -1] >> 63
-    for at in range(width):
-        bits = (words[:, at] ^ sign).view(np.uint64)
-        # One bit more than the number has is its sign.
-        needed = 8 * at + _bytes_of(bits, 8) + (_top_byte(bits) > 0x7F)
-        sizes = np.where(bits > 0, needed, sizes)
-    return sizes
-
-
-def _top_byte(words: Words) -> Words:
-    while (words > 0xFF).any():
-        words = np.where(words > 0xFF, words >> np.uint64(8), words)
-    return words
+    if np.array_equal(words[:, 1:], np.broadcast_to(words[:, :1] >> 63, words[:, 1:].shape)):
+        return _bytes_of(words[:, 0], 8)
+    wide = (int.from_bytes(row.tobytes(), "little", signed=True) for row in words)
+    return np.array([(one if one >= 0 else ~one).bit_length() // 8 + 1 for one in wide])
