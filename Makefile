@@ -35,7 +35,7 @@ dev: ready  ## the UI on 127.0.0.1:3000 with its daemon, on the running systems
 test: ready  ## the suite; everything it needs comes from PyPI
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: ready  ## the suite with all parts: emulators from Go and npm, installed into a user cache
+test-all: ready  ## the suite with all parts: emulators from Go, npm and PyPI, installed into a user cache
 	@$(BIN)/python -m platform_tests.emulators.install
 	@MALACATE_ALL_PARTS=1 $(MAKE) --no-print-directory test
 

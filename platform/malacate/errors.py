@@ -69,6 +69,14 @@ class WarehouseBusy(MalacateError):
     """Another process holds the warehouse; nothing was written."""
 
 
+class WarehouseError(MalacateError):
+    """The warehouse refused a statement or a load; nothing of it stands."""
+
+
+class OutOfBudget(MalacateError):
+    """A statement would cost more than its asset may spend; it was not run."""
+
+
 class OutOfResources(MalacateError):
     """The machine has no room, no file handle or no right left; what was done stands."""
 

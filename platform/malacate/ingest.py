@@ -19,8 +19,9 @@ from malacate.contracts.rules import split
 from malacate.contracts.table import Table
 from malacate.errors import MalacateError, SchemaDrift, Superseded, UnreadableFile, refused
 from malacate.lake.background import Background
-from malacate.lake.lake import Lake, PartWriter, folder
+from malacate.lake.lake import Lake, folder
 from malacate.lake.landing import Landing
+from malacate.lake.parts import PartWriter
 from malacate.ledger.ledger import Holder, Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.masking import Mask, unmasked
@@ -228,8 +229,8 @@ class Ingest:
             crash.point("parsed")
             claim.did("read", f"{rows_read} rows, {rejects.rows} rejected")
             keys = self._write_keys(where, table, reading)
-        if not rejects.rows:
-            rejects.abandon()
+            if not rejects.rows:
+                rejects.abandon()
         landing = Landing(
             **{**asdict(found), "table": table.name.table},
             batch_id=claim.batch_id,

@@ -4,7 +4,6 @@ The scratch platform takes the same path as the real one, once and undisturbed; 
 and late files did to the real one shows as a difference. Nothing of the real one is changed.
 """
 
-import shutil
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -92,10 +91,7 @@ def _bring_back_gone(route: Route, real: Ingest, fresh: Ingest) -> int:
         landing = real.lake.landed(name.schema, name.table, row["batch_id"])
         if row["object"] in there or landing is None or not (marker and marker.is_current):
             continue
-        for part in landing.all_parts:
-            copy = fresh.lake.root / part.path
-            copy.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(real.lake.root / part.path, copy)
+        fresh.lake.bring(landing, real.lake)
         fresh.warehouse.publish([route.publication(landing, 0)])
         gone += 1
     return gone

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
@@ -52,9 +53,14 @@ class Refusal(Exception):
 
 
 class Service:
-    """Buckets of blobs; every change under one lock."""
+    """Buckets of blobs; every change under one lock.
 
-    def __init__(self) -> None:
+    With a ``folder``, each blob is also the file ``folder/bucket/name``, for an engine that reads
+    ``gs://`` there (``parts.bigquery``). Files are copies: to change one changes no blob.
+    """
+
+    def __init__(self, folder: Path | None = None) -> None:
+        self._folder = folder
         self._buckets: dict[str, dict[str, Blob]] = {}
         self._uploads: dict[str, tuple[str, dict[str, Any], int]] = {}
         self._lock = threading.Lock()
@@ -97,6 +103,7 @@ class Service:
         with self._lock:
             blobs = self._bucket(bucket)
             self._require(blobs.get(name), generation)
+            self._copy(bucket, name, data)
             self._last = max(self._last + 1, time.time_ns() // 1000)
             blobs[name] = Blob(name, data, self._last, described.get("metadata") or {})
             return blobs[name].described(bucket)
@@ -106,6 +113,8 @@ class Service:
         with self._lock:
             self._require(self._bucket(bucket).get(name), generation)
             self._bucket(bucket).pop(name, None)
+            if self._folder is not None:
+                (self._folder / bucket / name).unlink(missing_ok=True)
 
     def begin(self, bucket: str, described: dict[str, Any], generation: int) -> str:
         with self._lock:
@@ -116,6 +125,17 @@ class Service:
     def finish(self, upload: str, data: bytes) -> dict[str, Any]:
         bucket, described, generation = self._uploads[upload]
         return self.put(bucket, described, data, generation)
+
+    def _copy(self, bucket: str, name: str, data: bytes) -> None:
+        """As a file, which appears whole, and only of names that are one path."""
+        if self._folder is None:
+            return
+        if {"", ".", ".."} & set(name.split("/")):
+            raise Refusal(HTTPStatus.BAD_REQUEST, f"Not the name of a file too: {name!r}")
+        file, written = self._folder / bucket / name, self._folder / ".written"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        written.write_bytes(data)
+        written.replace(file)
 
     def _bucket(self, name: str) -> dict[str, Blob]:
         if name not in self._buckets:
@@ -132,6 +152,7 @@ class Handler(BaseHTTPRequestHandler):
     """Paths are ``[/upload|/download]/storage/v1/b[/<bucket>/o[/<object>]]``."""
 
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     service: Service
 
     def do_GET(self) -> None:
@@ -213,9 +234,9 @@ class Handler(BaseHTTPRequestHandler):
 
 
 @contextmanager
-def serving() -> Iterator[str]:
-    """An empty service on a free port of loopback; its URL."""
-    handler = type("OwnHandler", (Handler,), {"service": Service()})
+def serving(folder: Path | None = None) -> Iterator[str]:
+    """An empty service on a free port of loopback; its URL. ``folder``: see ``Service``."""
+    handler = type("OwnHandler", (Handler,), {"service": Service(folder)})
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()

@@ -1,19 +1,22 @@
 """Stand-ins for cloud services: which version, where it is installed, how one is started.
 
-Those from outside of PyPI stand in ``~/.cache/malacate/parts`` (``XDG_CACHE_HOME`` is honoured).
+Those not in the venv stand in ``~/.cache/malacate/parts`` (``XDG_CACHE_HOME`` is honoured), put
+there by ``emulators.install``.
 """
 
+import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import IO
 from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
@@ -40,40 +43,46 @@ class Part:
     def path(self) -> Path:
         return self.folder / self.program
 
+    @property
+    def home(self) -> Path:
+        """What it takes for the user's home."""
+        return self.folder / "home"
+
+    @property
+    def mark(self) -> Path:
+        """Is there when it is installed, whole."""
+        return self.folder / ".installed"
+
     def require(self) -> None:
         """Skip the test that needs it, or fail it where all parts must be there."""
-        if self.path.exists():
+        if self.mark.exists():
             return
         reason = (
             f"{self.name} {self.version} is not installed: "
-            "python -m platform_tests.emulators.install"
+            f"python -m platform_tests.emulators.install {self.name}"
         )
         if os.environ.get("MALACATE_ALL_PARTS") == "1":
             pytest.fail(reason, pytrace=False)
         pytest.skip(reason)
 
-    def install(self) -> None:
-        """Install it, unless it stands there already."""
-        if self.path.exists():
-            return
-        if shutil.which(self.needs) is None:
-            raise SystemExit(f"{self.needs} is needed to install {self.name}.")
-        self.folder.mkdir(parents=True, exist_ok=True)
-        command, variables = self._command()
-        subprocess.run(command, check=True, env={**os.environ, **variables})
 
-    def _command(self) -> tuple[list[str], dict[str, str]]:
-        if self.needs == "go":
-            module = f"github.com/fsouza/{self.name}@v{self.version}"
-            return ["go", "install", module], {"GOBIN": str(self.folder), "GOFLAGS": ""}
-        package = f"{self.name}@{self.version}"
-        where = ["--prefix", str(self.folder), "--no-audit", "--no-fund", "--ignore-scripts"]
-        return ["npm", "install", *where, package], {}
+def _digest(*files: Path) -> str:
+    return sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:8]
 
+
+_HERE = Path(__file__).parent
+BIGQUERY_PINS = _HERE / "bqemulator.txt"
+GOOGLESQL_SOURCE = _HERE / "googlesql"
 
 GCS = Part("fake-gcs-server", "1.56.1", "fake-gcs-server", "go")
 AZURE = Part("azurite", "3.37.0", "node_modules/.bin/azurite-blob", "npm")
-PARTS = (GCS, AZURE)
+BIGQUERY = Part("bqemulator", f"1.4.0-{_digest(BIGQUERY_PINS)}", "bin/bqemulator", sys.executable)
+GOOGLESQL = Part(
+    "googlesql",
+    f"0.3.0-{_digest(GOOGLESQL_SOURCE / 'main.go', GOOGLESQL_SOURCE / 'go.sum')}",
+    "googlesql",
+    "go",
+)
 
 AZURE_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
@@ -114,6 +123,87 @@ def azurite() -> Iterator[str]:
             yield url
 
 
+@dataclass(frozen=True)
+class BigQuery:
+    """REST at ``url``, gRPC at ``grpc``; ``gs://b/x`` is the file ``bucket_root/b/x``."""
+
+    url: str
+    grpc: str
+    bucket_root: Path
+
+
+@contextmanager
+def bigquery(bucket_root: Path | None = None) -> Iterator[BigQuery]:
+    """BigQuery on DuckDB, laxer than the service: see ``bigquery_proxy``."""
+    BIGQUERY.require()
+    with TemporaryDirectory() as folder:
+        root = bucket_root or Path(folder) / "buckets"
+        root.mkdir(parents=True, exist_ok=True)
+        port, grpc = _free_port(), _free_port()
+        options = ["start", "--rest-port", str(port), "--grpc-port", str(grpc), "--ephemeral"]
+        variables = {
+            "HOME": str(BIGQUERY.home),
+            "BQEMU_GCS_LOCAL_ROOT": str(root),
+            "BQEMU_UPLOAD_STAGING_DIR": folder,
+        }
+        program = [str(BIGQUERY.path), *options, "--log-level", "error"]
+        with _running(program, f"http://127.0.0.1:{port}/readyz", variables) as url:
+            yield BigQuery(url, f"127.0.0.1:{grpc}", root)
+
+
+@dataclass(frozen=True)
+class Statement:
+    """One of a script, and why GoogleSQL refuses it; ``error`` is empty if it does not."""
+
+    sql: str
+    error: str
+
+
+@dataclass(frozen=True)
+class GoogleSQL:
+    """The analyzer that BigQuery is built on: syntax, names, types. It knows no values.
+
+    More is allowed than in BigQuery: all released features, and names in any case. Less are blocks
+    of scripts (``declare``, ``if``, ``begin``), ``@@`` variables, paths in one pair of backticks.
+    """
+
+    ask: IO[str]
+    answer: IO[str]
+
+    def check(
+        self,
+        sql: str,
+        tables: Mapping[str, Mapping[str, str]] | None = None,
+        parameters: Mapping[str, str] | None = None,
+    ) -> list[Statement]:
+        """Each statement of ``sql``, where ``tables`` are there (columns and their types) as well
+        as those that statements before it create. After one that cannot be parsed no more is read.
+        """
+        there = {name: list(columns.items()) for name, columns in (tables or {}).items()}
+        asked = {"sql": sql, "tables": there, "parameters": dict(parameters or {})}
+        self.ask.write(json.dumps(asked) + "\n")
+        self.ask.flush()
+        answer = self.answer.readline()
+        assert answer, "googlesql ended, see its error above"
+        return [Statement(**one) for one in json.loads(answer)]
+
+
+@contextmanager
+def googlesql() -> Iterator[GoogleSQL]:
+    """GoogleSQL's analyzer."""
+    GOOGLESQL.require()
+    program = subprocess.Popen(
+        [str(GOOGLESQL.path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert program.stdin is not None
+    assert program.stdout is not None
+    try:
+        yield GoogleSQL(program.stdin, program.stdout)
+    finally:
+        program.kill()
+        program.communicate()
+
+
 def _free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -122,9 +212,14 @@ def _free_port() -> int:
 
 
 @contextmanager
-def _running(program: Sequence[str], health: str) -> Iterator[str]:
+def _running(
+    program: Sequence[str], health: str, variables: Mapping[str, str] | None = None
+) -> Iterator[str]:
     with TemporaryDirectory() as folder, (Path(folder) / "log").open("w+b") as log:
-        process = subprocess.Popen(program, stdout=log, stderr=log, stdin=subprocess.DEVNULL)
+        process = subprocess.Popen(
+            program, stdout=log, stderr=log, stdin=subprocess.DEVNULL, cwd=folder,
+            env={**os.environ, **(variables or {})},
+        )  # fmt: skip
         try:
             if not _healthy(process, health):
                 log.seek(0)

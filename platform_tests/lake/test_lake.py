@@ -5,55 +5,16 @@ from pathlib import Path
 
 import pyarrow as pa
 import pytest
+from platform_tests.lake.yards import BATCH, SCHEMA, Yard, landing, rows
 
 from malacate.errors import LakeError, Superseded
 from malacate.lake.background import Background
-from malacate.lake.lake import Lake, folder
+from malacate.lake.lake import Lake
 from malacate.lake.landing import Landing, Part
-
-SCHEMA = pa.schema([("id", pa.int64()), ("name", pa.string())])
-BATCH = "b" * 64
-
-
-@pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
 
 
 def nothing_changed() -> None:
     pass
-
-
-def files(lake: Lake) -> list[str]:
-    return sorted(str(p.relative_to(lake.root)) for p in lake.root.rglob("*") if p.is_file())
-
-
-def rows(*ids: int) -> pa.RecordBatch:
-    return pa.RecordBatch.from_pydict({"id": list(ids), "name": [f"n{i}" for i in ids]}, SCHEMA)
-
-
-def landing(lake: Lake, *ids: int, batch_id: str = BATCH) -> Landing:
-    with lake.writing(folder("raw_lab", "rock", batch_id), "rows", SCHEMA) as part:
-        part.write(rows(*ids))
-    return Landing(
-        batch_id=batch_id,
-        schema="raw_lab",
-        table="rock",
-        source="lab",
-        kind="object",
-        object="a\n🪨.csv",
-        version="1",
-        ordinal=1,
-        size=3,
-        lo=None,
-        hi=None,
-        mode="append",
-        rows_read=len(ids),
-        rows=len(ids),
-        rows_quarantined=0,
-        parts=(part.part,),
-        evolutions=({"kind": "absent", "column": "c", "detail": "d"},),
-    )
 
 
 class Torn(io.BytesIO):
@@ -65,28 +26,28 @@ class Torn(io.BytesIO):
         return super().read(10)
 
 
-def test_a_staged_drop_is_whole_and_has_its_checksum(lake: Lake) -> None:
+def test_a_staged_drop_is_whole_and_has_its_checksum(yard: Yard, lake: Lake) -> None:
     text = b"x" * (3 << 20)
     staged = lake.stage(BATCH, io.BytesIO(text), nothing_changed)
     assert staged.path.read_bytes() == text
     assert lake.staged(BATCH) == staged
-    assert files(lake) == [f"input/{BATCH}"]
+    assert yard.files == [f"input/{BATCH}"]
 
 
-def test_a_drop_whose_reading_fails_is_absent(lake: Lake) -> None:
+def test_a_drop_whose_reading_fails_is_absent(yard: Yard, lake: Lake) -> None:
     with pytest.raises(OSError, match="disk"):
         lake.stage(BATCH, Torn(b"y" * 100), nothing_changed)
-    assert files(lake) == []
+    assert yard.files == []
     assert lake.staged(BATCH) is None
 
 
-def test_a_drop_that_changed_under_the_copy_is_absent(lake: Lake) -> None:
+def test_a_drop_that_changed_under_the_copy_is_absent(yard: Yard, lake: Lake) -> None:
     def changed() -> None:
         raise Superseded("changed", "Nothing to do.")
 
     with pytest.raises(Superseded):
         lake.stage(BATCH, io.BytesIO(b"x"), changed)
-    assert files(lake) == []
+    assert yard.files == []
 
 
 def test_staging_again_replaces_the_copy_whole(lake: Lake) -> None:
@@ -98,19 +59,19 @@ def test_staging_again_replaces_the_copy_whole(lake: Lake) -> None:
     assert staged.path.read_bytes() == b"first"
 
 
-def test_a_file_is_quarantined_once_however_often_it_is_asked(lake: Lake) -> None:
+def test_a_file_is_quarantined_once_however_often_it_is_asked(yard: Yard, lake: Lake) -> None:
     lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
     kept = [lake.quarantine_file(BATCH) for _ in range(2)]
     assert kept == [f"quarantine/{BATCH}"] * 2
-    assert (lake.root / kept[0]).read_bytes() == b"bad"
-    assert files(lake) == [kept[0]]
+    assert yard.bytes_at(kept[0]) == b"bad"
+    assert yard.files == [kept[0]]
 
 
-def test_an_input_is_discarded_however_often_it_is_asked(lake: Lake) -> None:
+def test_an_input_is_discarded_however_often_it_is_asked(yard: Yard, lake: Lake) -> None:
     lake.stage(BATCH, io.BytesIO(b"x"), nothing_changed)
     lake.discard_input(BATCH)
     lake.discard_input(BATCH)
-    assert files(lake) == []
+    assert yard.files == []
 
 
 def test_a_landing_comes_back_as_it_was_committed(lake: Lake) -> None:
@@ -130,12 +91,12 @@ def test_a_landing_comes_back_as_it_was_committed(lake: Lake) -> None:
     assert lake.read(whole).column("id").to_pylist() == [1, 2]
 
 
-def test_the_first_manifest_wins_and_the_losers_files_go(lake: Lake) -> None:
+def test_the_first_manifest_wins_and_the_losers_files_go(yard: Yard, lake: Lake) -> None:
     first, second = landing(lake, 1), landing(lake, 2)
     lake.commit(first)
     assert lake.commit(second) == first
     assert lake.landed("raw_lab", "rock", BATCH) == first
-    assert [f for f in files(lake) if f.endswith(".parquet")] == [first.parts[0].path]
+    assert [f for f in yard.files if f.endswith(".parquet")] == [first.parts[0].path]
 
 
 def test_committing_the_same_landing_twice_keeps_its_files(lake: Lake) -> None:
@@ -154,13 +115,14 @@ def test_landings_are_those_with_a_manifest(lake: Lake) -> None:
     assert list(lake.landings("raw_lab", "roc")) == []
 
 
-def test_a_manifest_that_cannot_be_read_is_no_missing_one(lake: Lake) -> None:
+def test_a_manifest_that_cannot_be_read_is_no_missing_one(tmp_path: Path) -> None:
+    lake = Lake(tmp_path)
     (lake.root / "final" / "raw_lab").write_text("somebody's file in the place of a folder")
     with pytest.raises(LakeError, match="disk"):
         lake.landed("raw_lab", "rock", BATCH)
 
 
-def test_a_write_that_raises_leaves_no_file(lake: Lake) -> None:
+def test_a_write_that_raises_leaves_no_file(yard: Yard, lake: Lake) -> None:
     def fails() -> None:
         with lake.writing("final/s/t/b", "rows", SCHEMA) as part:
             part.write(rows(1, 2))
@@ -168,7 +130,7 @@ def test_a_write_that_raises_leaves_no_file(lake: Lake) -> None:
 
     with pytest.raises(KeyboardInterrupt):
         fails()
-    assert files(lake) == []
+    assert yard.files == []
 
 
 def test_parts_of_one_batch_never_share_a_name(lake: Lake) -> None:
@@ -191,7 +153,9 @@ def test_many_batches_become_few_row_groups_in_order(lake: Lake) -> None:
     assert table.column("id").to_pylist() == list(range(300_000))
 
 
-def test_an_error_of_the_encoding_thread_is_raised_and_leaves_nothing(lake: Lake) -> None:
+def test_an_error_of_the_encoding_thread_is_raised_and_leaves_nothing(
+    yard: Yard, lake: Lake
+) -> None:
     def fails() -> None:
         with lake.writing("final/s/t/b", "rows", SCHEMA) as part, Background(part) as writer:
             wrong = pa.RecordBatch.from_pydict({"other": ["x"] * (1 << 17)})
@@ -200,10 +164,10 @@ def test_an_error_of_the_encoding_thread_is_raised_and_leaves_nothing(lake: Lake
 
     with pytest.raises((pa.ArrowInvalid, ValueError, KeyError)):
         fails()
-    assert files(lake) == []
+    assert yard.files == []
 
 
-def test_kept_bytes_come_back_for_another_try(lake: Lake) -> None:
+def test_kept_bytes_come_back_for_another_try(yard: Yard, lake: Lake) -> None:
     lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
     lake.quarantine_file(BATCH)
     assert lake.place(BATCH) == f"quarantine/{BATCH}"
@@ -211,27 +175,27 @@ def test_kept_bytes_come_back_for_another_try(lake: Lake) -> None:
     assert lake.staged(BATCH) is None, "a copy of another length is no copy"
     for _ in range(2):
         lake.recall(BATCH, 3)
-    assert files(lake) == [f"input/{BATCH}"]
+    assert yard.files == [f"input/{BATCH}"]
     lake.discard_input(BATCH)
     assert lake.place(BATCH) == ""
 
 
-def test_kept_bytes_are_lent_to_another_batch_and_stay(lake: Lake) -> None:
+def test_kept_bytes_are_lent_to_another_batch_and_stay(yard: Yard, lake: Lake) -> None:
     other = "c" * 64
     assert not lake.lend(BATCH, other)
     lake.stage(BATCH, io.BytesIO(b"bad"), nothing_changed)
     lake.quarantine_file(BATCH)
     for _ in range(2):
         assert lake.lend(BATCH, other)
-    assert files(lake) == [f"input/{other}", f"quarantine/{BATCH}"]
-    assert (lake.root / "input" / other).read_bytes() == b"bad"
+    assert yard.files == [f"input/{other}", f"quarantine/{BATCH}"]
+    assert yard.bytes_at(f"input/{other}") == b"bad"
 
 
-def test_a_landing_that_is_withdrawn_leaves_nothing(lake: Lake) -> None:
+def test_a_landing_that_is_withdrawn_leaves_nothing(yard: Yard, lake: Lake) -> None:
     one = lake.commit(landing(lake, 1))
     for _ in range(2):
         lake.withdraw(one)
-    assert (lake.landed("raw_lab", "rock", BATCH), files(lake)) == (None, [])
+    assert (lake.landed("raw_lab", "rock", BATCH), yard.files) == (None, [])
 
 
 def test_a_manifest_of_an_earlier_version_is_read(lake: Lake) -> None:

@@ -1,17 +1,25 @@
 """What the daily sweep removes, and what it must leave."""
 
-import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
+import pytest
+from platform_tests.lake.yards import Yard, lake_yard, seconds_since_now
+from platform_tests.stores.conftest import Servers
 
 from malacate.lake.lake import Lake, folder
 from malacate.lake.landing import Landing
 from malacate.lake.sweep import sweep
 
 WEEK = 7 * 86_400.0
+
+
+@pytest.fixture(params=["folder", "gcs"])
+def yard(request: pytest.FixtureRequest, servers: Servers, tmp_path: Path) -> Yard:
+    """Places that tell ages by more than seconds."""
+    return lake_yard(request.param, servers.of(request.param), tmp_path / "lake")
 
 
 def land(lake: Lake, ordinal: int, kind: str = "snapshot") -> Landing:
@@ -26,98 +34,93 @@ def land(lake: Lake, ordinal: int, kind: str = "snapshot") -> Landing:
     return lake.commit(one)
 
 
-def age(lake: Lake) -> None:
-    for path in lake.root.rglob("*"):
-        os.utime(path, (1.0, 1.0))
-
-
-def test_replaced_snapshots_go_and_the_newest_stays(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_replaced_snapshots_go_and_the_newest_stays(yard: Yard, lake: Lake) -> None:
     first, newest = land(lake, 1), land(lake, 2)
-    age(lake)
+    age = seconds_since_now()
 
-    assert sweep(lake, WEEK).files == 2
+    assert sweep(lake, age()).files == 2
 
     assert [one.batch_id for one in lake.landings()] == [newest.batch_id]
     assert lake.read(newest).to_pydict() == {"n": [2]}
-    assert not Path(lake.uri(first.parts[0].path)).exists()
+    assert first.parts[0].path not in yard.files
 
 
-def test_the_newest_old_snapshot_stays_while_a_younger_one_may_wait(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_the_newest_old_snapshot_stays_while_a_younger_one_may_wait(lake: Lake) -> None:
     served = land(lake, 1)
-    age(lake)
+    age = seconds_since_now()
     waiting = land(lake, 2)
 
-    assert sweep(lake, WEEK).files == 0
+    assert sweep(lake, age()).files == 0
     assert lake.read(served).num_rows == lake.read(waiting).num_rows == 1
 
 
-def test_windows_and_objects_stay_however_old(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_windows_and_objects_stay_however_old(lake: Lake) -> None:
     kept = [land(lake, n, kind) for n in (1, 2) for kind in ("window", "object")]
-    age(lake)
+    age = seconds_since_now()
 
-    assert sweep(lake, WEEK).files == 0
+    assert sweep(lake, age()).files == 0
     assert len(list(lake.landings())) == len(kept)
 
 
-def test_leavings_of_dead_workers_go(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_leavings_of_dead_workers_go(yard: Yard, lake: Lake) -> None:
     landing = land(lake, 1)
-    orphan = Path(lake.uri(landing.parts[0].path)).with_name("rows-dead.parquet")
-    orphan.write_bytes(b"torn")
-    (lake.root / "tmp" / "half").write_bytes(b"half")
-    age(lake)
+    place = folder("raw_x", "t", landing.batch_id)
+    yard.put(f"{place}/rows-dead.parquet", b"torn")
+    yard.put(f"{place.replace('final', 'quarantine')}/rejects-dead.parquet", b"torn")
+    (lake.tmp / "half").write_bytes(b"half")
+    age = seconds_since_now()
 
-    assert sweep(lake, WEEK).files == 2
+    swept = sweep(lake, age())
+
+    assert (swept.files, swept.bytes) == (3, 12)
+    assert yard.files == sorted([landing.parts[0].path, f"{place}/manifest.json"])
     assert lake.landed("raw_x", "t", landing.batch_id) == landing
 
 
-def test_nothing_young_goes(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_nothing_young_goes(yard: Yard, lake: Lake) -> None:
+    age = seconds_since_now()
     land(lake, 1)
     land(lake, 2)
-    (lake.root / "tmp" / "half").write_bytes(b"half")
+    yard.put("final/raw_x/t/some/rows-late.parquet", b"on its way")
+    (lake.tmp / "half").write_bytes(b"half")
 
-    assert sweep(lake, WEEK).files == 0
+    assert sweep(lake, age()).files == sweep(lake, WEEK).files == 0
 
 
-def test_a_part_whose_manifest_is_swept_is_never_named_by_one(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
+def test_a_part_whose_manifest_is_swept_is_never_named_by_one(yard: Yard, lake: Lake) -> None:
     for ordinal in (1, 2, 3):
         land(lake, ordinal)
-    age(lake)
-    sweep(lake, WEEK)
+    age = seconds_since_now()
+    sweep(lake, age())
 
     for landing in lake.landings():
-        assert all(Path(lake.uri(part.path)).exists() for part in landing.all_parts)
+        assert all(part.path in yard.files for part in landing.all_parts)
     assert replace(next(lake.landings()), rows=1).ordinal == 3
 
 
-def test_copies_of_drops_go_once_they_are_proven_and_the_others_are_told(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    for name in ("loaded", "unknown", "young"):
-        (lake.root / "input" / name).write_bytes(name.encode())
-    age(lake)
-    (lake.root / "input" / "young").write_bytes(b"young")
+def test_copies_of_drops_go_once_they_are_proven_and_the_others_are_told(
+    yard: Yard, lake: Lake
+) -> None:
+    for name in ("loaded", "unknown"):
+        yard.put(f"input/{name}", name.encode())
+    age = seconds_since_now()
+    yard.put("input/young", b"young")
     asked: list[list[str]] = []
 
     def proven(batch_ids: Sequence[str]) -> list[str]:
         asked.append(list(batch_ids))
         return ["loaded"]
 
-    swept = sweep(lake, WEEK, proven)
+    swept = sweep(lake, age(), proven)
 
     assert asked == [["loaded", "unknown"]]
     assert (swept.files, swept.bytes, swept.unknown) == (1, 6, ("unknown",))
-    assert sorted(p.name for p in (lake.root / "input").iterdir()) == ["unknown", "young"]
+    assert yard.files == ["input/unknown", "input/young"]
 
 
-def test_without_proof_no_copy_of_a_drop_goes(tmp_path: Path) -> None:
-    lake = Lake(tmp_path)
-    (lake.root / "input" / "some").write_bytes(b"x")
-    age(lake)
+def test_without_proof_no_copy_of_a_drop_goes(yard: Yard, lake: Lake) -> None:
+    yard.put("input/some", b"x")
+    age = seconds_since_now()
 
-    assert sweep(lake, WEEK).unknown == ("some",)
-    assert (lake.root / "input" / "some").exists()
+    assert sweep(lake, age()).unknown == ("some",)
+    assert yard.files == ["input/some"]

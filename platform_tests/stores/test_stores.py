@@ -217,6 +217,8 @@ def test_a_place_that_is_missing_is_unreachable_never_empty(place: Yard) -> None
     if place.kind != "folder":
         with pytest.raises(SourceUnreachable):
             place.missing.head("a.csv")
+    with pytest.raises(SourceUnreachable):
+        place.missing.create("a.csv", BytesIO(b"x"))
 
 
 def test_a_read_in_pieces_gives_the_same_bytes(place: Yard) -> None:

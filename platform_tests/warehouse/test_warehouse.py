@@ -1,7 +1,5 @@
 """The suite of every warehouse."""
 
-import os
-from collections.abc import Callable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -12,30 +10,28 @@ import duckdb
 import pyarrow as pa
 import pytest
 from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
+from platform_tests.warehouse.engines import Engine
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
-from malacate.errors import MalacateError, SchemaDrift, SourceGap
+from malacate.errors import ContractError, MalacateError, SchemaDrift, SourceGap
 from malacate.lake.lake import Lake
 from malacate.names import TableName
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Partition, Publication, Warehouse
 
 NAME = TableName("raw_lab", "rock")
-MAKERS: Mapping[str, Callable[[Path, Path], Warehouse]] = {
-    "duckdb": lambda folder, lake: DuckDBWarehouse(folder / "w.duckdb", lake)
-}
 REFUSALS = (MalacateError, duckdb.Error)
 
 
 @pytest.fixture
-def lake(tmp_path: Path) -> Lake:
-    return Lake(tmp_path / "lake")
+def lake(engine: Engine) -> Lake:
+    return engine.lake
 
 
-@pytest.fixture(params=MAKERS)
-def warehouse(request: pytest.FixtureRequest, tmp_path: Path, lake: Lake) -> Warehouse:
-    return MAKERS[request.param](tmp_path, lake.root)
+@pytest.fixture
+def warehouse(engine: Engine) -> Warehouse:
+    return engine.warehouse
 
 
 @pytest.fixture
@@ -136,7 +132,7 @@ def test_a_newer_version_replaces_the_rows_of_the_older(
 ) -> None:
     outcome(warehouse, append.of(drop("a", 1), rows(1, 2)), append.of(drop("b"), rows(9)))
     (published,) = warehouse.publish([append.of(drop("a", 2), rows(2, 3))])
-    assert (published.outcome, published.rows, published.deleted) == ("published", 2, 2)
+    assert (published.outcome, published.rows) == ("published", 2)
     assert ids(warehouse) == [2, 3, 9]
     current = {(m.object, m.version): m.is_current for m in warehouse.markers(NAME).values()}
     assert current == {("a", "1"): False, ("a", "2"): True, ("b", "1"): True}
@@ -169,9 +165,8 @@ def test_an_upsert_replaces_by_key(warehouse: Warehouse, upsert: Batches) -> Non
 
 def test_a_sweep_removes_the_keys_that_are_gone(warehouse: Warehouse, upsert: Batches) -> None:
     outcome(warehouse, upsert.of(window(None, 5), rows(1, 2, 3), keys=rows(1, 2, 3)))
-    (done,) = warehouse.publish([upsert.of(window(5, 9), rows(4), keys=rows(1, 4))])
+    outcome(warehouse, upsert.of(window(5, 9), rows(4), keys=rows(1, 4)))
     assert ids(warehouse) == [1, 4]
-    assert done.deleted == 2
 
 
 def test_a_sweep_of_an_empty_source_empties_the_table(
@@ -199,10 +194,8 @@ def test_a_partition_is_replaced_alone(warehouse: Warehouse, lake: Lake) -> None
         warehouse, batches.of(drop("1"), rows(1, 2), partition=Partition("id", 0, 10)),
         batches.of(drop("2"), rows(10, 11), partition=Partition("id", 10, 20)),
     )  # fmt: skip
-    (done,) = warehouse.publish(
-        [batches.of(drop("1", 2), rows(3), partition=Partition("id", 0, 10))]
-    )
-    assert (ids(warehouse), done.deleted) == ([3, 10, 11], 2)
+    outcome(warehouse, batches.of(drop("1", 2), rows(3), partition=Partition("id", 0, 10)))
+    assert ids(warehouse) == [3, 10, 11]
     assert warehouse.read(NAME, ["id"], Partition("id", 10)).to_pylist() == [{"id": 10}]
     assert warehouse.read(NAME, ["id"], Partition("id", 3, 11)).num_rows == 2
 
@@ -268,7 +261,12 @@ def test_a_failing_first_publication_leaves_no_table(
     assert not warehouse.exists(NAME)
 
 
-def test_columns_go_by_name_not_by_place(warehouse: Warehouse, append: Batches) -> None:
+def test_columns_go_by_name_not_by_place(
+    warehouse: Warehouse, append: Batches, request: pytest.FixtureRequest
+) -> None:
+    if warehouse.dialect == "bigquery":
+        emulated = "the emulator loads Parquet by place, which BigQuery does not"
+        request.applymarker(pytest.mark.xfail(strict=True, reason=emulated))
     turned = pa.schema(list(reversed(append.table.schema)))
     outcome(warehouse, append.of(drop("a"), rows(1), schema=turned))
     columns = (Column("name", pa.string()), Column("id", pa.int64(), True))
@@ -277,23 +275,39 @@ def test_columns_go_by_name_not_by_place(warehouse: Warehouse, append: Batches) 
     assert held(warehouse) == rows(1, 2)
 
 
-HOSTILE = ("select", "order", 'a"b', "a`b", "'; drop table canary; --", "Größe", "a, b", "x y", "*")
+HOSTILE = ("select", "order", "rows", "Größe", "x y", "a'b", "<b>&", "a-b")
+IMPOSSIBLE = ('a"b', "a`b", "'; drop table canary; --", "a, b", "*", "x', 'y")
+"""To BigQuery, which has no such names."""
 
 
 @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.UPSERT, WriteMode.SNAPSHOT])
 def test_reserved_and_hostile_column_names_are_only_names(
-    warehouse: Warehouse, lake: Lake, mode: WriteMode
+    engine: Engine, lake: Lake, mode: WriteMode
 ) -> None:
-    columns = [Column(name, pa.int64()) for name in HOSTILE]
-    batches = Batches(lake, table(*columns, name="group", key=HOSTILE[:3]), mode)
-    row = {name: i for i, name in enumerate(HOSTILE)}
+    warehouse = engine.warehouse
+    names = HOSTILE if engine.name == "bigquery" else (*HOSTILE, *IMPOSSIBLE)
+    columns = [Column(name, pa.int64()) for name in names]
+    batches = Batches(lake, table(*columns, name="group", key=names[:3]), mode)
+    row = {name: i for i, name in enumerate(names)}
     keys = None if mode is WriteMode.APPEND else [row]
     outcome(warehouse, batches.of(window(None, 5), [row], keys=keys))
     assert held(warehouse, batches.table.name) == [row]
-    assert warehouse.read(batches.table.name, [HOSTILE[4]]).to_pylist() == [{HOSTILE[4]: 4}]
+    assert warehouse.read(batches.table.name, [names[-1]]).to_pylist() == [
+        {names[-1]: row[names[-1]]}
+    ]
 
 
-@pytest.mark.parametrize("key", ['a"b', "a, b", "x', 'y", "sel ect"])
+@pytest.mark.parametrize("key", IMPOSSIBLE)
+def test_a_name_that_the_engine_has_not_is_refused_with_advice(engine: Engine, key: str) -> None:
+    if engine.name == "duckdb":
+        engine.warehouse.ensure([table(Column(key, pa.int64()))])
+        return
+    with pytest.raises(ContractError, match="Change the column"):
+        engine.warehouse.ensure([table(Column(key, pa.int64()))])
+    assert not engine.warehouse.exists(NAME)
+
+
+@pytest.mark.parametrize("key", ["sel ect", "group", "a'b"])
 def test_a_hostile_key_column_still_sweeps(warehouse: Warehouse, lake: Lake, key: str) -> None:
     columns = [Column(key, pa.int64(), True), Column("other", pa.int64(), True)]
     batches = Batches(lake, table(*columns, key=(key, "other")), WriteMode.UPSERT)
@@ -451,7 +465,7 @@ REJECT = {"position": 3, "reason": "too_long", "detail": "name is", "raw": b"\xf
 
 
 def quarantined(warehouse: Warehouse) -> list[dict[str, Any]]:
-    sql = "select position, reason, detail, raw from malacate.quarantine order by all"
+    sql = "select position, reason, detail, raw from malacate.quarantine order by position"
     return list(warehouse.query(sql).to_pylist())
 
 
@@ -487,18 +501,27 @@ TYPED: dict[str, tuple[pa.DataType, Any]] = {
     "list": (pa.list_(pa.int32()), [1, None]),
     "pair": (pa.struct([("a b", pa.string()), ("c", pa.int64())]), {"a b": "x", "c": None}),
 }
+TYPED_IN_BIGQUERY = TYPED | {
+    "money": (pa.decimal128(38, 9), Decimal("-99999999999999999999999999999.999999999")),
+    "list": (pa.list_(pa.int32()), [1, 2]),
+    "pair": (pa.struct([("a", pa.string()), ("c", pa.int64())]), {"a": "x", "c": None}),
+}
+"""Its arrays hold no null; the emulator quotes no name inside a struct, and has no BIGNUMERIC."""
 
 
 @pytest.mark.parametrize("mode", [WriteMode.APPEND, WriteMode.SNAPSHOT])
 def test_every_type_comes_back_exactly(warehouse: Warehouse, lake: Lake, mode: WriteMode) -> None:
-    columns = [Column(name, kind) for name, (kind, _) in TYPED.items()]
+    typed = TYPED if warehouse.dialect == "duckdb" else TYPED_IN_BIGQUERY
+    columns = [Column(name, kind) for name, (kind, _) in typed.items()]
     given: Table = table(*columns, key=())
-    row = {name: value for name, (_, value) in TYPED.items()}
-    nulls = dict.fromkeys(row)
+    row = {name: value for name, (_, value) in typed.items()}
+    nulls = dict.fromkeys(row) | ({} if warehouse.dialect == "duckdb" else {"list": []})
     outcome(warehouse, Batches(lake, given, mode).of(drop(), [row, nulls]))
     assert sorted(warehouse.read(NAME).to_pylist(), key=lambda r: r["flag"] is None) == [row, nulls]
 
 
-def test_the_warehouse_says_where_it_is(warehouse: Warehouse, append: Batches) -> None:
+def test_the_warehouse_says_where_it_is(engine: Engine, append: Batches) -> None:
+    warehouse = engine.warehouse
     outcome(warehouse, append.of(drop(), rows(1)))
-    assert os.path.exists(warehouse.location)  # noqa: PTH110
+    assert warehouse.location == engine.again().location
+    assert engine.name == "bigquery" or Path(warehouse.location).is_file()

@@ -56,7 +56,7 @@ def _machine() -> Iterator[Finding]:
 def _target() -> Iterator[Finding]:
     chosen = target()
     yield _tried(f"{chosen.name} ledger", lambda: f"{len(chosen.open_ledger().status())} states")
-    yield _tried(f"{chosen.name} lake", lambda: str(chosen.open_lake().root))
+    yield _tried(f"{chosen.name} lake", lambda: chosen.open_lake().probe())
     yield _tried(f"{chosen.name} warehouse", lambda: _answers(chosen.open_warehouse()))
 
 

@@ -24,6 +24,12 @@ from malacate.orchestration.raw_assets import POOL
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.target import TARGETS, chosen
 
+WAREHOUSE = "MALACATE_WAREHOUSE"
+"""The variable that ``profiles.yml`` has the warehouse from: DuckDB's file, BigQuery's project."""
+
+DBT = "MALACATE_DBT"
+"""The variable that names a ``dbt`` in an environment of its own, with the target's adapter."""
+
 
 class Translator(DagsterDbtTranslator):
     """``models/silver/x.sql`` is ``silver/x``; a source's table is the raw asset it names."""
@@ -67,7 +73,7 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
         """The models as one set of assets, with row counts, columns and column lineage."""
         folder = (context.path / self.project_dir).resolve()
         target = chosen(context.defs_module_path.parent / TARGETS)
-        os.environ["MALACATE_DUCKDB"] = target.open_warehouse().location
+        os.environ[WAREHOUSE] = target.open_warehouse().location
         project = DbtProject(project_dir=folder, profiles_dir=folder)
         parse_if_stale(project, folder)
         settings = DagsterDbtTranslatorSettings(enable_code_references=True)
@@ -81,7 +87,7 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
         )
         def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
             warehouse = platform.target.open_warehouse()
-            os.environ["MALACATE_DUCKDB"] = warehouse.location
+            os.environ[WAREHOUSE] = warehouse.location
             dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
             build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
             yield from described(
@@ -93,7 +99,9 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
 
 
 def executable() -> str:
-    """The ``dbt`` beside the running Python, which need not be on the PATH."""
+    """The ``dbt`` that is named, or the one beside the running Python, on the PATH or not."""
+    if named := os.environ.get(DBT):
+        return named
     beside = Path(sys.executable).parent / "dbt"
     return str(beside) if beside.exists() else shutil.which("dbt") or "dbt"
 
@@ -113,7 +121,7 @@ def parse_if_stale(project: DbtProject, folder: Path) -> None:
 
 def fingerprint(folder: Path) -> str:
     """Changes with any file of the project, and with the warehouse that its names refer to."""
-    digest = hashlib.sha256(os.environ["MALACATE_DUCKDB"].encode())
+    digest = hashlib.sha256(os.environ[WAREHOUSE].encode())
     for path in sorted(folder.rglob("*")):
         parts = path.relative_to(folder).parts
         if path.is_file() and parts[0] not in ("target", "logs", "dbt_packages"):

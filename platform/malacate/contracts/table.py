@@ -60,6 +60,8 @@ class Table:
     fresh_within: timedelta | None = None
     quarantine_limit: float = 0.05
     version: str = ""
+    partitioned_by: str = ""
+    clustered_by: tuple[str, ...] = ()
     origin: str = field(default="", compare=False)
 
     @cached_property

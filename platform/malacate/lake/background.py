@@ -6,7 +6,7 @@ from types import TracebackType
 
 import pyarrow as pa
 
-from malacate.lake.lake import PartWriter
+from malacate.lake.parts import PartWriter
 
 QUEUED_BATCHES = 3
 """Bounds memory: what waits to be encoded while the next batch is read."""

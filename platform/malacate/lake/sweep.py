@@ -4,7 +4,8 @@ Nothing younger than the retention goes, so a worker that is slow or asleep lose
 """
 
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -36,49 +37,50 @@ def sweep(lake: Lake, retention_seconds: float = 7 * 86_400.0, proven: Proven = 
     Of a table's snapshots that are past the retention the newest stays, however old: a younger
     one may have landed without being published yet. All other landings stay.
     """
-    before = time.time() - retention_seconds
-    landings = list(lake.landings())
-    old = [one for one in landings if _manifest(lake, one).stat().st_mtime < before]
-    manifests = {_manifest(lake, one) for one in _replaced(old)}
-    removed = [*_old(lake.root / "tmp", before), *manifests]
+    before_ns = time.time_ns() - round(retention_seconds * 10**9)
+    old = {zone: _old(lake, zone, before_ns) for zone in ("final", "quarantine", "input")}
+    landings = {_manifest(one): one for one in lake.landings()}
+    replaced = set(_replaced({p: one for p, one in landings.items() if p in old["final"]}))
     kept = {
-        lake.root / part.path
-        for landing in landings
-        if _manifest(lake, landing) not in manifests
+        part.path
+        for path, landing in landings.items()
+        if path not in replaced
         for part in landing.all_parts
     }
+    removed = sorted(replaced)
     for zone in ("final", "quarantine"):
-        parts = _old(lake.root / zone, before)
-        removed += [path for path in parts if path.suffix == ".parquet" and path not in kept]
-    copies = {path.name: path for path in _old(lake.root / "input", before)}
+        removed += [path for path in old[zone] if path.endswith(".parquet") and path not in kept]
+    copies = {path.rpartition("/")[2]: path for path in old["input"]}
     loaded = set(proven(sorted(copies)))
     removed += [path for name, path in copies.items() if name in loaded]
-    unknown = tuple(sorted(copies.keys() - loaded))
-    return Swept(len(removed), sum(_unlink(path) for path in removed), unknown)
+    for path in removed:
+        lake.remove(path)
+    sizes = {path: size for files in old.values() for path, size in files.items()}
+    gone = [*(sizes[path] for path in removed), *_unlinked(lake.tmp, before_ns)]
+    return Swept(len(gone), sum(gone), tuple(sorted(copies.keys() - loaded)))
 
 
-def _manifest(lake: Lake, landing: Landing) -> Path:
-    return lake.root / manifest_path(landing.schema, landing.table, landing.batch_id)
+def _old(lake: Lake, zone: str, before_ns: int) -> dict[str, int]:
+    return {one.path: one.size for one in lake.files(zone) if one.modified_ns < before_ns}
 
 
-def _replaced(landings: list[Landing]) -> Iterator[Landing]:
+def _manifest(landing: Landing) -> str:
+    return manifest_path(landing.schema, landing.table, landing.batch_id)
+
+
+def _replaced(landings: Mapping[str, Landing]) -> list[str]:
     newest: dict[tuple[str, str], int] = {}
-    snapshots = [one for one in landings if one.kind == "snapshot"]
-    for one in snapshots:
+    snapshots = {path: one for path, one in landings.items() if one.kind == "snapshot"}
+    for one in snapshots.values():
         table = (one.schema, one.table)
         newest[table] = max(one.ordinal, newest.get(table, one.ordinal))
-    for one in snapshots:
-        if one.ordinal < newest[(one.schema, one.table)]:
-            yield one
+    return [p for p, one in snapshots.items() if one.ordinal < newest[(one.schema, one.table)]]
 
 
-def _old(folder: Path, before: float) -> Iterator[Path]:
+def _unlinked(folder: Path, before_ns: int) -> Iterator[int]:
     for path in folder.rglob("*"):
-        if path.is_file() and path.stat().st_mtime < before:
-            yield path
-
-
-def _unlink(path: Path) -> int:
-    size = path.stat().st_size
-    path.unlink(missing_ok=True)
-    return size
+        with suppress(FileNotFoundError):
+            facts = path.stat()
+            if path.is_file() and facts.st_mtime_ns < before_ns:
+                path.unlink()
+                yield facts.st_size

@@ -1,26 +1,24 @@
 """What the UI shows of a dbt model: rows, columns, and where each column comes from.
 
-Read from the warehouse once dbt has let go of it, in one session. dagster-dbt's own fetchers keep
-a connection to the DuckDB file open in this process, which locks out every writer after them.
+Read from the warehouse once dbt has let go of it. dagster-dbt's own fetchers keep a connection to
+the DuckDB file open in this process, which locks out every writer after them.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 import dagster as dg
+import pyarrow as pa
 import sqlglot
 from sqlglot import exp
 from sqlglot.lineage import Node, lineage
 from sqlglot.optimizer.qualify import qualify
 from sqlglot.optimizer.scope import build_scope
 
+from malacate.contracts.types import sql_type
+from malacate.errors import ContractError
 from malacate.names import TableName
 from malacate.warehouse.protocol import Warehouse
-
-_COLUMNS = (
-    "select table_catalog, table_schema, table_name, column_name, data_type "
-    "from information_schema.columns order by ordinal_position"
-)
 
 
 def described(
@@ -56,21 +54,17 @@ def _value(event: Any, name: str) -> Any:
 
 
 class _Catalog:
-    """Columns of every table of the warehouse as they stand after a build."""
+    """Columns of the tables of the warehouse as they stand after a build."""
 
     def __init__(self, warehouse: Warehouse) -> None:
         self._warehouse = warehouse
-        self._schema: dict[str, Any] = {}
-        for row in warehouse.query(_COLUMNS).to_pylist():
-            database = self._schema.setdefault(row["table_catalog"], {})
-            tables = database.setdefault(row["table_schema"], {})
-            tables.setdefault(row["table_name"], {})[row["column_name"]] = row["data_type"]
+        self._known: dict[TableName, dict[str, str]] = {}
 
     def metadata(self, node: Mapping[str, Any]) -> dict[str, Any]:
         """Rows, columns with their docs, and lineage of one model."""
         name = TableName(node["schema"], node["alias"])
-        columns = self._schema.get(node["database"], {}).get(name.schema, {}).get(name.table)
-        if columns is None:
+        columns = self._columns(name)
+        if not columns:
             return {}
         counted = self._warehouse.query(f"select count(*) as n from {name.sql('duckdb')}")
         return {
@@ -80,23 +74,51 @@ class _Catalog:
             "dagster/table_name": str(name),
         }
 
+    def _columns(self, name: TableName) -> dict[str, str]:
+        """Types by column, in the words of a contract; none if there is no such table."""
+        if name not in self._known:
+            rows = f"select * from {name.sql('duckdb')} where false"
+            there = self._warehouse.exists(name)
+            schema = self._warehouse.query(rows).schema if there else ()
+            self._known[name] = {field.name: _kind(field.type) for field in schema}
+        return self._known[name]
+
     def _lineage(self, node: Mapping[str, Any], columns: Iterable[str]) -> dg.TableColumnLineage:
-        parsed = sqlglot.parse_one(node["compiled_code"], dialect="duckdb")
-        whole = qualify(parsed, schema=self._schema, dialect="duckdb")
+        dialect = self._warehouse.dialect
+        parsed = sqlglot.parse_one(node["compiled_code"], dialect=dialect)
+        schema = self._schema(parsed, node["database"])
+        whole = qualify(parsed, schema=schema, dialect=dialect)
         scope = build_scope(whole)
         deps = {}
         for column in columns:
-            root = lineage(column, whole, schema=self._schema, dialect="duckdb", scope=scope)
-            deps[column] = list(dict.fromkeys(_leaves(root)))
+            root = lineage(column, whole, schema=schema, dialect=dialect, scope=scope)
+            deps[column] = list(dict.fromkeys(_leaves(root, dialect)))
         return dg.TableColumnLineage(deps)
 
+    def _schema(self, parsed: exp.Expr, database: str) -> dict[str, Any]:
+        """Columns of the tables that a model reads, as the lineage wants them."""
+        schema: dict[str, Any] = {}
+        for table in parsed.find_all(exp.Table):
+            if table.db:
+                columns = self._columns(TableName(table.db, table.name))
+                tables = schema.setdefault(table.catalog or database, {}).setdefault(table.db, {})
+                tables[table.name] = dict.fromkeys(columns, "unknown")
+        return schema
 
-def _leaves(root: Node) -> Iterator[dg.TableColumnDep]:
+
+def _kind(kind: pa.DataType) -> str:
+    try:
+        return sql_type(kind)
+    except ContractError:
+        return str(kind)
+
+
+def _leaves(root: Node, dialect: str) -> Iterator[dg.TableColumnDep]:
     for node in root.walk():
         table = node.expression
         if isinstance(table, exp.Table):
             key = dg.AssetKey(list(TableName(table.db, table.name).key))
-            yield dg.TableColumnDep(key, exp.to_column(node.name).name)
+            yield dg.TableColumnDep(key, exp.to_column(node.name, dialect=dialect).name)
 
 
 def _documented(columns: Mapping[str, str], docs: Mapping[str, Any]) -> dg.TableSchema:
@@ -106,5 +128,5 @@ def _documented(columns: Mapping[str, str], docs: Mapping[str, Any]) -> dg.Table
         unit = (doc.get("config", {}).get("meta") or doc.get("meta") or {}).get("unit")
         tags = {"unit": str(unit).replace("/", "_per_")} if unit else {}
         text = doc.get("description") or None
-        told.append(dg.TableColumn(name, kind.lower(), description=text, tags=tags))
+        told.append(dg.TableColumn(name, kind, description=text, tags=tags))
     return dg.TableSchema(told)

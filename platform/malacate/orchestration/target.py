@@ -9,9 +9,11 @@ from typing import Any
 from malacate.contracts.document import load
 from malacate.errors import ConfigError
 from malacate.ingest import Ingest
+from malacate.lake.bucket import BucketPlace
 from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger
 from malacate.orchestration.environment import by_reference, home, resolve
+from malacate.orchestration.stores import store
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Warehouse
 
@@ -31,8 +33,11 @@ class Target:
     ledger: str
 
     def open_lake(self) -> Lake:
-        """The lake; only folders so far."""
-        return Lake(Path(resolve(self.lake)))
+        """The lake: in a folder, or in a bucket with drafts and copies in this home."""
+        url = resolve(self.lake)
+        if "://" not in url:
+            return Lake(Path(url))
+        return Lake(BucketPlace(store(self.lake), home() / self.name / "tmp"))
 
     def open_warehouse(self) -> Warehouse:
         """The warehouse of the URL's scheme."""

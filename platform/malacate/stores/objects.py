@@ -108,6 +108,8 @@ class ObjectStore:
             patiently(self._bucket.create, self._key(name), data, writer)
         except Refused as error:
             raise _refused(self.uri, error) from error
+        except Gone as error:
+            raise _refused(self.uri, Refused(404, str(error))) from error
         except (Changed, Busy) as error:
             failed = error
         try:

@@ -13,7 +13,7 @@ import tenacity
 from malacate import crash
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
-from malacate.errors import LakeError, SourceGap, WarehouseBusy, refused
+from malacate.errors import LakeError, WarehouseBusy, refused
 from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
@@ -23,8 +23,8 @@ from malacate.warehouse.protocol import (
     Partition,
     Publication,
     Published,
-    follows,
 )
+from malacate.warehouse.verdict import Holdings
 
 _DELIVERED = f"columns(lambda c: c <> '{BATCH_COLUMN}')"
 _MARKER = "batch_id, object, version, ordinal, rows, rows_quarantined, landing, is_current"
@@ -112,19 +112,19 @@ class DuckDBWarehouse:
 
     def _publish(self, connection: duckdb.DuckDBPyConnection, this: Publication) -> Published:
         landing = this.landing
-        if _marked(connection, landing.batch_id):
-            return Published(landing.batch_id, "already", landing.rows)
+        held = _holdings(connection, this)
+        has_older = landing.object in held.newest
+        verdict = held.take(this)
+        if verdict != "published":
+            return Published(landing.batch_id, verdict, landing.rows if verdict == "already" else 0)
         crash.point("tx_checked")
-        newest = _newest(connection, this)
-        if _is_overtaken(connection, this, newest):
-            return Published(landing.batch_id, "superseded")
         try:
-            deleted = write(connection, this, self._lake_root, newest is not None)
+            write(connection, this, self._lake_root, has_older)
         except (duckdb.IOException, duckdb.InvalidInputException) as error:
             raise _unreadable(this, error) from error
         crash.point("tx_rows")
-        _mark(connection, this, newest is not None)
-        return Published(landing.batch_id, "published", landing.rows, deleted)
+        _mark(connection, this, has_older)
+        return Published(landing.batch_id, "published", landing.rows)
 
     def markers(
         self, table: TableName, batch_ids: Sequence[str] | None = None
@@ -181,36 +181,19 @@ class DuckDBWarehouse:
             return kind_of(connection, table) is not None
 
 
-def _marked(connection: duckdb.DuckDBPyConnection, batch_id: str) -> bool:
-    query = "select 1 from malacate.loads where batch_id = ?"
-    return connection.execute(query, [batch_id]).fetchone() is not None
-
-
-def _newest(connection: duckdb.DuckDBPyConnection, this: Publication) -> int | None:
-    """The highest ordinal of what is published of the same object."""
+def _holdings(connection: duckdb.DuckDBPyConnection, this: Publication) -> Holdings:
+    """What the table holds of this batch and its object."""
+    landing, name = this.landing, this.table.name
     found = connection.execute(
-        "select max(ordinal) from malacate.loads "
-        "where schema_name = ? and table_name = ? and object = ?",
-        [this.table.name.schema, this.table.name.table, this.landing.object],
-    ).fetchone()
-    return found[0] if found else None
-
-
-def _is_overtaken(
-    connection: duckdb.DuckDBPyConnection, this: Publication, newest: int | None
-) -> bool:
-    """Whether something newer is published already; a window must leave no gap."""
-    landing = this.landing
-    if not this.replaces_older and this.mode is not WriteMode.SNAPSHOT:
-        return False
-    if newest is not None and newest > landing.ordinal:
-        return True
-    if landing.kind != "window":
-        return False
-    position = _position(connection, this.table.name)
-    if not follows(landing.lo, position):
-        raise _gap(this, position)
-    return position is not None and int(landing.hi or 0) < int(position)
+        "select max(ordinal) filter (object = $object), bool_or(batch_id = $batch_id) "
+        "from malacate.loads where (schema_name = $schema and table_name = $table "
+        "and object = $object) or batch_id = $batch_id",
+        {"schema": name.schema, "table": name.table, "object": landing.object,
+         "batch_id": landing.batch_id},
+    ).fetchone() or (None, None)  # fmt: skip
+    newest = {} if found[0] is None else {landing.object: found[0]}
+    batches = {landing.batch_id} if found[1] else set()
+    return Holdings(batches, newest, _position(connection, name))
 
 
 def _position(connection: duckdb.DuckDBPyConnection, table: TableName) -> str | None:
@@ -241,18 +224,6 @@ def _mark(connection: duckdb.DuckDBPyConnection, this: Publication, has_older: b
         connection.execute(f"delete from malacate.positions where {where}", at)
         values = [*at, landing.hi, landing.batch_id]
         connection.execute("insert into malacate.positions values (?, ?, ?, ?)", values)
-
-
-def _gap(this: Publication, position: str | None) -> SourceGap:
-    return SourceGap(
-        "a window does not begin where the last one ended",
-        "Run the table again: it reads from the warehouse's position.",
-        source=str(this.table.name),
-        object=this.landing.object,
-        expected=f"a window from {position}",
-        actual=f"one from {this.landing.lo}",
-        reason="gap",
-    )
 
 
 def _busy(path: Path, error: Exception) -> WarehouseBusy:

@@ -2,11 +2,11 @@
 
 import duckdb
 
-from malacate.contracts.drift import same, widens
 from malacate.contracts.table import Table
 from malacate.contracts.types import arrow_type
-from malacate.errors import ContractError, SchemaDrift
+from malacate.errors import ContractError
 from malacate.names import TableName, quote
+from malacate.warehouse.evolution import changes
 from malacate.warehouse.protocol import BATCH_COLUMN
 
 SYSTEM = (
@@ -65,17 +65,11 @@ def follow(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
     except (duckdb.BinderException, duckdb.ParserException) as error:
         raise _impossible(table, error) from error
     described = connection.execute(f"describe {table.name.sql('duckdb')}").fetchall()
-    standing = {row[0]: row[1] for row in described}
-    for column in table.columns:
-        if column.name not in standing:
-            _alter(
-                connection, table, f"add column {quote(column.name, 'duckdb')} {column.sql_type}"
-            )
-        elif not same(had := arrow_type(standing[column.name]), column.type):
-            if not widens(had, column.type):
-                raise _narrowed(table, column.name, standing[column.name], column.sql_type)
-            change = f"alter column {quote(column.name, 'duckdb')} type {column.sql_type}"
-            _alter(connection, table, change)
+    standing = {row[0]: arrow_type(row[1]) for row in described}
+    for column in changes(table, standing):
+        name = quote(column.name, "duckdb")
+        verb = f"alter column {name} type" if column.name in standing else f"add column {name}"
+        _alter(connection, table, f"{verb} {column.sql_type}")
 
 
 def _alter(connection: duckdb.DuckDBPyConnection, table: Table, change: str) -> None:
@@ -90,16 +84,4 @@ def _impossible(table: Table, error: duckdb.Error) -> ContractError:
         source=str(table.name),
         actual=str(error).partition("\n")[0],
         reason="unknown_type",
-    )
-
-
-def _narrowed(table: Table, column: str, had: str, wanted: str) -> SchemaDrift:
-    return SchemaDrift(
-        "the contract narrows a column that already holds rows",
-        f"Keep {had} in {table.origin or 'the contract'}, or give the column a new name.",
-        source=str(table.name),
-        object=column,
-        expected=f"{had} or wider",
-        actual=wanted,
-        reason="schema_drift",
     )

@@ -21,22 +21,20 @@ from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Pub
 
 def write(
     connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path, has_older: bool
-) -> int:
-    """Put the landing's rows in place; return how many rows went away for it.
+) -> None:
+    """Put the landing's rows in place.
 
     ``has_older`` says whether other batches of the same object are published.
     """
     if this.mode is WriteMode.SNAPSHOT:
         _snapshot(connection, this, lake_root)
-        deleted = 0
     else:
         if this.derives is not None and has_older:
             _touch_what_goes(connection, this, this.derives)
-        deleted = _make_room(connection, this, lake_root, has_older)
+        _make_room(connection, this, lake_root, has_older)
         _insert(connection, this, lake_root)
         _require_inside(connection, this)
     _quarantine(connection, this, lake_root, has_older)
-    return deleted
 
 
 def begin_touching(
@@ -96,25 +94,27 @@ def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_roo
 
 def _make_room(
     connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path, has_older: bool
-) -> int:
+) -> None:
     name, landing = this.table.name.sql("duckdb"), this.landing
     if this.mode is WriteMode.PARTITION and this.partition is not None:
         condition, values = within(this.partition)
-        return _count(connection.execute(f"delete from {name} where {condition}", values))
+        connection.execute(f"delete from {name} where {condition}", values)
+        return
     if this.mode is WriteMode.UPSERT:
-        return _delete_keys(connection, this, lake_root)
+        _delete_keys(connection, this, lake_root)
+        return
     if not (this.replaces_older and has_older):
-        return 0
+        return
     older = (
         "select batch_id from malacate.loads "
         "where schema_name = $schema and table_name = $table and object = $object"
     )
     values = {"schema": landing.schema, "table": landing.table, "object": landing.object}
     delete = f"delete from {name} where {BATCH_COLUMN} in ({older})"
-    return _count(connection.execute(delete, values))
+    connection.execute(delete, values)
 
 
-def _delete_keys(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> int:
+def _delete_keys(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:
     name, landing = this.table.name.sql("duckdb"), this.landing
     quoted = [quote(column, "duckdb") for column in this.table.key]
     key = ", ".join(quoted)
@@ -124,10 +124,10 @@ def _delete_keys(connection: duckdb.DuckDBPyConnection, this: Publication, lake_
         {"files": paths(landing.parts, lake_root)},
     )
     if landing.keys is None:
-        return 0
+        return
     gone = f"not exists (select 1 from read_parquet($files) k where {same})"
     sweep = f"delete from {name} t where {gone}"
-    return _count(connection.execute(sweep, {"files": paths([landing.keys], lake_root)}))
+    connection.execute(sweep, {"files": paths([landing.keys], lake_root)})
 
 
 def _insert(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:

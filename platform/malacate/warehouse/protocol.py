@@ -64,7 +64,6 @@ class Published:
     batch_id: str
     outcome: str
     rows: int = 0
-    deleted: int = 0
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,56 @@
+"""A warehouse of each engine, empty, with the lake that it reads landings from."""
+
+import os
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from google.api_core.client_options import ClientOptions
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import bigquery
+from platform_tests.emulators.parts import BigQuery
+
+from malacate.lake.lake import Lake
+from malacate.warehouse.bigquery import BigQueryWarehouse
+from malacate.warehouse.bigquery_jobs import Jobs
+from malacate.warehouse.duckdb import DuckDBWarehouse
+from malacate.warehouse.protocol import Warehouse
+
+ENGINES = ("duckdb", "bigquery")
+
+
+@dataclass(frozen=True)
+class Engine:
+    """``again`` opens the same warehouse as another process would."""
+
+    name: str
+    lake: Lake
+    again: Callable[[], Warehouse]
+
+    @property
+    def warehouse(self) -> Warehouse:
+        return self.again()
+
+
+def on_duckdb(folder: Path) -> Engine:
+    lake = Lake(folder / "lake")
+    return Engine("duckdb", lake, lambda: DuckDBWarehouse(folder / "w.duckdb", lake.root))
+
+
+def on_bigquery(server: BigQuery, url: str, patience_seconds: float = 20.0) -> Engine:
+    """A project and a bucket of its own; ``url`` is that of a proxy before the server."""
+    project, bucket = f"p{os.urandom(5).hex()}", f"b{os.urandom(5).hex()}"
+    lake = Lake(server.bucket_root / bucket)
+
+    def opened() -> Warehouse:
+        client = bigquery.Client(
+            project,
+            credentials=AnonymousCredentials(),
+            client_options=ClientOptions(api_endpoint=url),
+        )
+        jobs = Jobs(client, patience_seconds)
+        return BigQueryWarehouse(
+            jobs, lambda path: f"gs://{bucket}/{path}", patience_seconds=patience_seconds
+        )
+
+    return Engine("bigquery", lake, opened)
