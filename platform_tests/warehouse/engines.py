@@ -37,20 +37,25 @@ def on_duckdb(folder: Path) -> Engine:
     return Engine("duckdb", lake, lambda: DuckDBWarehouse(folder / "w.duckdb", lake.root))
 
 
-def on_bigquery(server: BigQuery, url: str, patience_seconds: float = 20.0) -> Engine:
+def on_bigquery(
+    server: BigQuery,
+    url: str,
+    patience_seconds: float = 20.0,
+    client: type[bigquery.Client] = bigquery.Client,
+) -> Engine:
     """A project and a bucket of its own; ``url`` is that of a proxy before the server."""
     project, bucket = f"p{os.urandom(5).hex()}", f"b{os.urandom(5).hex()}"
     lake = Lake(server.bucket_root / bucket)
 
-    def opened() -> Warehouse:
-        client = bigquery.Client(
+    def again() -> Warehouse:
+        opened = client(
             project,
             credentials=AnonymousCredentials(),
             client_options=ClientOptions(api_endpoint=url),
         )
-        jobs = Jobs(client, patience_seconds)
+        jobs = Jobs(opened, patience_seconds)
         return BigQueryWarehouse(
             jobs, lambda path: f"gs://{bucket}/{path}", patience_seconds=patience_seconds
         )
 
-    return Engine("bigquery", lake, opened)
+    return Engine("bigquery", lake, again)

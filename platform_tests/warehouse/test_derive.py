@@ -1,22 +1,44 @@
 """Derived tables: any order, number and batching of deliveries ends in the same state."""
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from platform_tests.warehouse.batches import Batches, drop, table
+from platform_tests.warehouse.engines import ENGINES, Engine, on_bigquery, on_duckdb
 
 from malacate.contracts.table import Column
-from malacate.lake.lake import Lake
 from malacate.names import TableName
 from malacate.warehouse.derive import CHANGE_COLUMNS, Fold, HourlyStats
-from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Derivation
+
+OPENED: list[Callable[[], AbstractContextManager[Engine]]] = []
+
+
+@contextmanager
+def on_own_duckdb() -> Iterator[Engine]:
+    with tempfile.TemporaryDirectory(prefix="mlc") as folder:
+        yield on_duckdb(Path(folder))
+
+
+@pytest.fixture(scope="module", params=ENGINES, autouse=True)
+def _opened(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What ``derived`` opens: an empty warehouse of the engine, for each history a new one."""
+    if request.param == "duckdb":
+        OPENED.append(on_own_duckdb)
+    else:
+        server, url = map(request.getfixturevalue, ("bigquery_server", "bigquery_url"))
+        OPENED.append(lambda: nullcontext(on_bigquery(server, url)))
+    yield
+    OPENED.pop()
+
 
 STATE = table(
     Column("site", pa.string(), True),
@@ -39,11 +61,10 @@ def state_after(batches: Sequence[Sequence[Row]]) -> dict[tuple[str, int], Row]:
 def derived(
     published: Any, by: Derivation, batches: Sequence[Sequence[Row]], name: str, together: int
 ) -> list[Row]:
-    with tempfile.TemporaryDirectory(prefix="mlc") as folder:
-        lake = Lake(Path(folder) / "lake")
-        warehouse = DuckDBWarehouse(Path(folder) / "w.duckdb", lake.root)
+    with OPENED[-1]() as engine:
+        warehouse = engine.warehouse
         warehouse.ensure([published, by.target])
-        make = Batches(lake, published)
+        make = Batches(engine.lake, published)
         all_of_them = [
             make.of(drop(f"{i}"), rows, derives=by, replaces_older=False)
             for i, rows in enumerate(batches)
@@ -243,10 +264,8 @@ def test_hours_do_not_depend_on_how_readings_came(
 
 def after_versions(published: Any, by: Derivation, versions: Sequence[Sequence[Row]]) -> list[Row]:
     """Publish versions of one file, each in place of the one before; read what is derived."""
-    with tempfile.TemporaryDirectory(prefix="mlc") as folder:
-        lake = Lake(Path(folder) / "lake")
-        warehouse = DuckDBWarehouse(Path(folder) / "w.duckdb", lake.root)
-        make = Batches(lake, published)
+    with OPENED[-1]() as engine:
+        warehouse, make = engine.warehouse, Batches(engine.lake, published)
         for ordinal, rows in enumerate(versions, 1):
             warehouse.publish([make.of(drop("f", ordinal), rows, derives=by)])
         rows: list[Row] = warehouse.read(by.target.name).to_pylist()

@@ -92,7 +92,7 @@ class _Catalog:
         deps = {}
         for column in columns:
             root = lineage(column, whole, schema=schema, dialect=dialect, scope=scope)
-            deps[column] = list(dict.fromkeys(_leaves(root, dialect)))
+            deps[column] = list(dict.fromkeys(_leaves(root)))
         return dg.TableColumnLineage(deps)
 
     def _schema(self, parsed: exp.Expr, database: str) -> dict[str, Any]:
@@ -113,12 +113,12 @@ def _kind(kind: pa.DataType) -> str:
         return str(kind)
 
 
-def _leaves(root: Node, dialect: str) -> Iterator[dg.TableColumnDep]:
+def _leaves(root: Node) -> Iterator[dg.TableColumnDep]:
     for node in root.walk():
         table = node.expression
         if isinstance(table, exp.Table):
             key = dg.AssetKey(list(TableName(table.db, table.name).key))
-            yield dg.TableColumnDep(key, exp.to_column(node.name, dialect=dialect).name)
+            yield dg.TableColumnDep(key, exp.to_column(node.name).name)
 
 
 def _documented(columns: Mapping[str, str], docs: Mapping[str, Any]) -> dg.TableSchema:

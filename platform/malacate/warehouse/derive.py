@@ -58,10 +58,11 @@ class Fold:
         log, state = published.name.sql("duckdb"), self.target.name.sql("duckdb")
         key = _q(self.table.key)
         columns = _q([c.name for c in self.target.columns if c.name != "is_deleted"])
+        touched = f"({key}) in (select ({key}) from touched)"
         return (
-            f"delete from {state} where ({key}) in (from touched)",
-            f"insert into {state} by name select {columns}, _op = 'D' as is_deleted, "
-            f"{BATCH_COLUMN} from {log} where ({key}) in (from touched) "
+            f"delete from {state} where {touched}",
+            f"insert into {state} ({columns}, is_deleted, {BATCH_COLUMN}) "
+            f"select {columns}, _op = 'D', {BATCH_COLUMN} from {log} where {touched} "
             f"qualify row_number() over (partition by {key} order by {_order()}) = 1",
         )
 
@@ -72,7 +73,8 @@ class Fold:
 
 
 def _rows_touching(published: Table) -> str:
-    return f"{published.name.sql('duckdb')} where {BATCH_COLUMN} in (from touching)"
+    batches = "select batch_id from touching"
+    return f"{published.name.sql('duckdb')} where {BATCH_COLUMN} in ({batches})"
 
 
 def _order() -> str:
@@ -113,12 +115,15 @@ class HourlyStats:
     def statements(self, published: Table) -> Sequence[str]:
         """Recompute those hours from all of their readings; one without readings goes."""
         raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
+        columns = _q([*(column.name for column in self.table.columns), BATCH_COLUMN])
+        kept = ("readings", "rms_mm_s", "ppv_mm_s", "peak_pvs_mm_s")
+        differs = " or ".join(f"h.{name} is distinct from n.{name}" for name in kept)
+        hour = "(sensor_id, hour_at)"
         return (
             "create or replace temp table hour_now as with once as ("
-            "select distinct on (r.sensor_id, r.seq) r.*, t.hour_at "
-            f"from {raw} r join touched t on r.sensor_id = t.sensor_id "
-            "and date_trunc('hour', r.measured_at) = t.hour_at "
-            "order by r.sensor_id, r.seq, r.measured_at) "
+            f"select r.*, t.hour_at from {raw} r join touched t on r.sensor_id = t.sensor_id "
+            "and date_trunc('hour', r.measured_at) = t.hour_at where true qualify row_number() "
+            "over (partition by r.sensor_id, r.seq order by r.measured_at) = 1) "
             "select sensor_id, max(sector_id) as sector_id, hour_at, count(*) as readings, "
             f"{self.expected_per_hour}::bigint as expected_readings, "
             f"round(count(*) / {self.expected_per_hour}, 6)::double as completeness, "
@@ -126,15 +131,13 @@ class HourlyStats:
             "max(greatest(abs(ppv_tran_mm_s), abs(ppv_vert_mm_s), abs(ppv_long_mm_s))) "
             "as ppv_mm_s, max(pvs_mm_s) as peak_pvs_mm_s from once group by sensor_id, hour_at",
             "create or replace temp table hour_changed as select n.*, "
-            "coalesce(h.revision, 0) + 1 as revision, $batch_id as _batch_id from hour_now n "
-            f"left join {hours} h using (sensor_id, hour_at) where h.sensor_id is null or "
-            "(h.readings, h.rms_mm_s, h.ppv_mm_s, h.peak_pvs_mm_s) is distinct from "
-            "(n.readings, n.rms_mm_s, n.ppv_mm_s, n.peak_pvs_mm_s)",
-            f"delete from {hours} where (sensor_id, hour_at) in "
-            "(select sensor_id, hour_at from hour_changed) "
-            "or ((sensor_id, hour_at) in (from touched) "
-            "and (sensor_id, hour_at) not in (select sensor_id, hour_at from hour_now))",
-            f"insert into {hours} by name from hour_changed",
+            f"coalesce(h.revision, 0) + 1 as revision, $batch_id as {BATCH_COLUMN} "
+            f"from hour_now n left join {hours} h on n.sensor_id = h.sensor_id "
+            f"and n.hour_at = h.hour_at where h.sensor_id is null or {differs}",
+            f"delete from {hours} where {hour} in (select {hour} from hour_changed) "
+            f"or ({hour} in (select {hour} from touched) "
+            f"and {hour} not in (select {hour} from hour_now))",
+            f"insert into {hours} ({columns}) select {columns} from hour_changed",
         )
 
     def lineage(self) -> Mapping[str, Sequence[str]]:
