@@ -1,6 +1,7 @@
 # Needs Python 3.11 and pip; everything else comes from PyPI, as requirements.lock pins it.
 SHELL := /bin/bash
 PYTHON ?= python3.11
+TARGET ?= local
 BIN := .venv/bin
 export MALACATE_HOME ?= $(CURDIR)/.malacate
 export DAGSTER_HOME ?= $(MALACATE_HOME)/dagster
@@ -25,8 +26,12 @@ $(DAGSTER_HOME)/dagster.yaml: dagster.yaml
 ready: .venv/.installed $(DAGSTER_HOME)/dagster.yaml
 .PHONY: ready
 
-demo: ready  ## start the mine's systems, materialize the whole graph, print what came of it
+demo: ready  ## start the mine's systems, materialize the whole graph, print what came of it; TARGET=gcp-emulated does so on stand-ins of Google's
+ifeq ($(TARGET),gcp-emulated)
+	@$(BIN)/python -m platform_tests.emulators.run $(BIN)/malacate demo
+else
 	@$(BIN)/malacate demo
+endif
 
 dev: ready  ## the UI on 127.0.0.1:3000 with its daemon, on the running systems
 	@$(BIN)/malacate simulate start
@@ -55,9 +60,16 @@ bench: ready  ## speed as ratios against named peers and limits, in one run
 stop:  ## stop the mine's systems
 	@$(BIN)/malacate simulate stop
 
+LOCK := uv pip compile --quiet --python-version 3.11 --generate-hashes --no-emit-index-url --custom-compile-command "make lock"
+ADAPTER := platform_tests/dbt
+
 lock:  ## pin anew; needs uv
-	@uv pip compile --quiet --python-version 3.11 --extra dev --generate-hashes --no-emit-index-url --custom-compile-command "make lock" pyproject.toml -o requirements.lock
-	@uv pip compile --quiet --python-version 3.11 --extra dev --extra bench --generate-hashes --no-emit-index-url --custom-compile-command "make lock" -c requirements.lock pyproject.toml -o requirements-bench.lock
+	@$(LOCK) --extra dev pyproject.toml -o requirements.lock
+	@$(LOCK) --extra dev --extra bench -c requirements.lock pyproject.toml -o requirements-bench.lock
+	@cp requirements.lock requirements-gcp.lock
+	@$(LOCK) --extra gcp pyproject.toml -o requirements-gcp.lock
+	@cp requirements-gcp.lock $(ADAPTER)/dbt-bigquery.txt
+	@cd $(ADAPTER) && $(LOCK) dbt-bigquery.in -o dbt-bigquery.txt
 
 clean: stop  ## forget all that the demo made
 	@rm -rf $(MALACATE_HOME) .env dbt/target dbt/logs

@@ -4,30 +4,17 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
 import pytest
 import sqlglot
+from platform_tests.dbt.raw_rows import ROOT, raw_tables
 from sqlglot import exp
 from sqlglot.lineage import Node, lineage
 
-from malacate.contracts.odcs import read_contract
-from malacate.contracts.table import Table
-from malacate.warehouse.derive import STATE_COLUMNS
 from malacate.warehouse.duckdb_tables import follow
-
-ROOT = Path(__file__).parents[2]
-SOURCES = ("production", "lab", "datastream", "geophones")
-
-
-def raw_tables() -> Iterator[Table]:
-    for source in SOURCES:
-        path = ROOT / "platform/acme/defs" / source / "contract.odcs.yaml"
-        for table in read_contract(path, source).values():
-            yield table.having(*STATE_COLUMNS) if source == "datastream" else table
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +30,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any
         "--project-dir", str(ROOT / "dbt"), "--profiles-dir", str(ROOT / "dbt"),
         "--target-path", str(folder / "target"), "--log-path", str(folder / "logs"),
     ]  # fmt: skip
-    env = os.environ | {"MALACATE_DUCKDB": str(warehouse)}
+    env = os.environ | {"MALACATE_WAREHOUSE": str(warehouse)}
     done = subprocess.run(command, env=env, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
     return warehouse, json.loads((folder / "target/manifest.json").read_text())

@@ -10,6 +10,8 @@ import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
+from platform_tests.dbt.adapter import DBT
+from platform_tests.dbt.adapter import install as _with_adapter
 from platform_tests.emulators.parts import (
     AZURE,
     BIGQUERY,
@@ -72,6 +74,7 @@ PARTS: dict[Part, Callable[[Part], None]] = {
     AZURE: _from_npm,
     BIGQUERY: _from_pypi,
     GOOGLESQL: _from_our_go,
+    DBT: _with_adapter,
 }
 
 if __name__ == "__main__":

@@ -21,18 +21,18 @@ crushers as (
 
 hauled as (
     select
-        cycles.shift_id,
-        cycles.dump_id as crusher_id,
-        count(cycles.cycle_id) as cycles,
-        sum(cycles.payload_t) as payload_t
-    from {{ ref('haul_cycle') }} as cycles
-    inner join crushers on cycles.dump_id = crushers.crusher_id
-    group by cycles.shift_id, cycles.dump_id
+        hauls.shift_id,
+        hauls.dump_id as crusher_id,
+        count(hauls.cycle_id) as cycles,
+        sum(hauls.payload_t) as payload_t
+    from {{ ref('haul_cycle') }} as hauls
+    inner join crushers on hauls.dump_id = crushers.crusher_id
+    group by hauls.shift_id, hauls.dump_id
 ),
 
 lines as (
     select shift_id, crusher_id from weighed
-    union
+    union distinct
     select shift_id, crusher_id from hauled
 ),
 
@@ -43,8 +43,8 @@ compared as (
         shifts.crew,
         lines.crusher_id,
         coalesce(hauled.cycles, 0) as cycles,
-        cast(coalesce(hauled.payload_t, 0) as double) as payload_t,
-        cast(weighed.weightometer_t as double) as weightometer_t,
+        cast(coalesce(hauled.payload_t, 0) as {{ type_double() }}) as payload_t,
+        cast(weighed.weightometer_t as {{ type_double() }}) as weightometer_t,
         coalesce(weighed.hours_weighed, 0) as hours_weighed,
         coalesce(weighed.hours_weighed, 0) >= shifts.duration_h as is_complete
     from lines

@@ -2,8 +2,8 @@ with events as (
     select
         equipment_id,
         tum_code,
-        from_at at time zone 'UTC' as from_utc,
-        to_at at time zone 'UTC' as to_utc
+        {{ utc('from_at') }} as from_utc,
+        {{ utc('to_at') }} as to_utc
     from {{ ref('equipment_status') }}
 ),
 
@@ -20,8 +20,10 @@ lives as (
     select
         events.equipment_id,
         min(events.from_utc) as from_utc,
-        case when bool_or(equipment.is_active) then max(known.until_utc) else max(events.to_utc) end
-            as to_utc
+        case
+            when {{ dbt.bool_or('equipment.is_active') | trim }} then max(known.until_utc)
+            else max(events.to_utc)
+        end as to_utc
     from events
     left join equipment on events.equipment_id = equipment.equipment_id
     cross join known
@@ -33,8 +35,9 @@ life_days as (
         equipment_id,
         from_utc,
         to_utc,
-        unnest(generate_series(date_trunc('day', from_utc), to_utc, interval 1 day)) as day_utc
+        day_utc
     from lives
+    cross join {{ utc_days('from_utc', 'to_utc') }}
 ),
 
 scheduled as (
@@ -53,8 +56,9 @@ event_days as (
         tum_code,
         from_utc,
         to_utc,
-        unnest(generate_series(date_trunc('day', from_utc), to_utc, interval 1 day)) as day_utc
+        day_utc
     from events
+    cross join {{ utc_days('from_utc', 'to_utc') }}
 ),
 
 pieces as (

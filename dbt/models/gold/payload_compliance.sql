@@ -21,7 +21,7 @@ select
     truck_model,
     max(rated_payload_t) as rated_payload_t,
     count(cycle_id) as cycles,
-    cast(avg(payload_t) as double) as mean_payload_t,
+    cast(sum(payload_t) as {{ type_double() }}) / count(payload_t) as mean_payload_t,
     avg(payload_ratio) as mean_payload_ratio,
     max(payload_ratio) as max_payload_ratio,
     avg(case when payload_ratio < 0.95 then 1.0 else 0.0 end) as under_95_share,

@@ -18,14 +18,14 @@ planned as (
         shifts.shift_id,
         plans.pit,
         plans.material,
-        plans.planned_t * shifts.duration_h / 24 as planned_t
+        cast(plans.planned_t as {{ type_double() }}) * shifts.duration_h / 24 as planned_t
     from shifts
     inner join {{ ref('plan') }} as plans on shifts.shift_on = plans.plan_on
 ),
 
 lines as (
     select shift_id, pit, material from moved
-    union
+    union distinct
     select shift_id, pit, material from planned
 ),
 
@@ -41,8 +41,8 @@ compared as (
         lines.pit,
         lines.material,
         coalesce(moved.cycles, 0) as cycles,
-        cast(coalesce(moved.moved_t, 0) as double) as moved_t,
-        cast(planned.planned_t as double) as planned_t,
+        cast(coalesce(moved.moved_t, 0) as {{ type_double() }}) as moved_t,
+        planned.planned_t,
         coalesce(shifts.end_at <= reported.reported_until_at, false) as is_shift_over
     from lines
     inner join shifts on lines.shift_id = shifts.shift_id

@@ -1,3 +1,5 @@
+{%- set hour_us = 3600 * 1000 * 1000 -%}
+
 with sensor_hours as (
     select
         sensor_id,
@@ -32,7 +34,7 @@ expected as (
         sensors.sector_id,
         hours.hour_at,
         count(sensors.sensor_id) as sensors_expected,
-        cast(sum(sensors.expected_readings) as bigint) as expected_readings
+        cast(sum(sensors.expected_readings) as int64) as expected_readings
     from sensors
     inner join hours
         on hours.hour_at between sensors.first_hour_at
@@ -45,8 +47,8 @@ reported as (
         sector_id,
         hour_at,
         count(sensor_id) as sensors,
-        cast(sum(readings) as bigint) as readings,
-        cast(sum(least(readings, expected_readings)) as bigint) as counted_readings,
+        cast(sum(readings) as int64) as readings,
+        cast(sum(least(readings, expected_readings)) as int64) as counted_readings,
         sqrt(avg(rms_mm_s * rms_mm_s)) as rms_mm_s,
         max(ppv_mm_s) as ppv_max_mm_s,
         max(peak_pvs_mm_s) as pvs_max_mm_s,
@@ -107,14 +109,33 @@ compared as (
         pvs_max_mm_s,
         revision,
         complete_rms_mm_s,
-        median(complete_rms_mm_s) over past as baseline_rms_mm_s,
+        {{ values_over('complete_rms_mm_s', 'past') }} as baseline_values,
         count(complete_rms_mm_s) over past as baseline_hours
     from judged
     window past as (
         partition by sector_id
-        order by hour_at
-        range between interval 30 day preceding and interval 1 hour preceding
+        order by {{ epoch_us('hour_at') }}
+        range between {{ 30 * 24 * hour_us }} preceding and {{ hour_us }} preceding
     )
+),
+
+baselines as (
+    select
+        sector_id,
+        hour_at,
+        sensors_expected,
+        sensors,
+        expected_readings,
+        readings,
+        completeness,
+        rms_mm_s,
+        ppv_max_mm_s,
+        pvs_max_mm_s,
+        revision,
+        complete_rms_mm_s,
+        baseline_hours,
+        {{ median_of('baseline_values') }} as baseline_rms_mm_s
+    from compared
 )
 
 select
@@ -135,4 +156,4 @@ select
             then complete_rms_mm_s / nullif(baseline_rms_mm_s, 0)
     end as vibration_index,
     revision
-from compared
+from baselines

@@ -11,7 +11,7 @@ with events as (
 ),
 
 known as (
-    select max(greatest(from_at, to_at, updated_at)) as known_until_at from events
+    select max(greatest(from_at, coalesce(to_at, from_at), updated_at)) as known_until_at from events
 ),
 
 closed as (

@@ -22,7 +22,7 @@ with cycles as (
         fuel_l,
         updated_at,
         queue_load_s + spot_s + load_s + haul_s + queue_dump_s + dump_s + return_s as parts_s,
-        (epoch_us(ended_at) - epoch_us(started_at)) / 1e6 as duration_s
+        ({{ epoch_us('ended_at') }} - {{ epoch_us('started_at') }}) / 1e6 as duration_s
     from {{ source('production', 'haul_cycle') }}
 ),
 
@@ -45,12 +45,12 @@ select
     shifts.shift_on,
     shifts.crew,
     cycles.source_block,
-    case split_part(cycles.source_block, '-', 1)
+    case {{ dbt.split_part('cycles.source_block', "'-'", 1) | trim }}
         when 'N' then 'north'
         when 'S' then 'south'
         else 'unknown'
     end as pit,
-    nullif(split_part(cycles.source_block, '-', 2), '') as bench,
+    nullif({{ dbt.split_part('cycles.source_block', "'-'", 2) | trim }}, '') as bench,
     cycles.dump_id,
     cycles.material,
     cycles.started_at,
@@ -67,7 +67,8 @@ select
     abs(cycles.duration_s - cycles.parts_s) <= 1 as has_consistent_duration,
     cycles.payload_t,
     trucks.rated_payload_t,
-    cast(cycles.payload_t / nullif(trucks.rated_payload_t, 0) as double) as payload_ratio,
+    cast(cycles.payload_t as {{ type_double() }}) / nullif(cast(trucks.rated_payload_t as {{ type_double() }}), 0)
+        as payload_ratio,
     cycles.dist_loaded_m,
     cycles.dist_empty_m,
     cycles.fuel_l,

@@ -10,7 +10,7 @@ with movements as (
         cu_pct,
         moved_at,
         updated_at,
-        cast(tonnes_wet_t * (1 - moisture_pct / 100) as double) as dry_t
+        cast(tonnes_wet_t as {{ type_double() }}) * (1 - cast(moisture_pct as {{ type_double() }}) / 100) as dry_t
     from {{ source('production', 'ore_movement') }}
 ),
 
@@ -29,7 +29,7 @@ select
     movements.moisture_pct,
     movements.dry_t,
     movements.cu_pct,
-    movements.dry_t * movements.cu_pct / 100 as cu_t,
+    movements.dry_t * cast(movements.cu_pct as {{ type_double() }}) / 100 as cu_t,
     movements.moved_at,
     movements.updated_at
 from movements

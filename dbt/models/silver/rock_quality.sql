@@ -47,7 +47,7 @@ recomputed as (
         lab,
         analysed_at,
         schema_version,
-        cast(rqd_pct as double) / nullif(jn, 0)
+        cast(rqd_pct as {{ type_double() }}) / nullif(jn, 0)
         * jr / nullif(ja, 0)
         * jw / nullif(srf, 0) as q_recomputed
     from latest

@@ -15,7 +15,8 @@ app = typer.Typer(help="What did not make it, and why.", no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A file's name, or the start of a batch id.")]
 
 _COUNTS = (
-    "select batch_id, reason, count(*) as n from malacate.quarantine group by all order by all"
+    "select batch_id, reason, count(*) as n from malacate.quarantine group by all "
+    "order by batch_id, reason"
 )
 _ROWS = "select * exclude (batch_id, schema_name, table_name) from malacate.quarantine "
 _RAW_BYTES = 2000

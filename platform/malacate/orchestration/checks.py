@@ -9,7 +9,6 @@ import dagster as dg
 
 from malacate.contracts.drift import same
 from malacate.contracts.table import Table
-from malacate.contracts.types import arrow_type
 from malacate.ingest import Ingest, Report
 from malacate.names import quote
 from malacate.warehouse.protocol import BATCH_COLUMN
@@ -75,12 +74,11 @@ class Promises:
         return [*results, self._key(ingest)] if self.table.key else results
 
     def _schema(self, ingest: Ingest) -> dg.AssetCheckResult:
-        described = ingest.warehouse.query(f"describe {self._name(ingest)}").to_pylist()
-        standing = {row["column_name"]: row["column_type"] for row in described}
+        standing = ingest.warehouse.columns(self.table.name)
         wrong = [
             f"{c.name}: expected {c.sql_type}, got {standing.get(c.name, 'nothing')}"
             for c in self.table.columns
-            if c.name not in standing or not same(arrow_type(standing[c.name]), c.type)
+            if c.name not in standing or not same(standing[c.name], c.type)
         ]
         advice = f"Compare the source with {self.table.origin}; `malacate contract draft` shows it."
         return self._told("schema_follows_contract", not wrong, len(self.table.columns),
@@ -92,7 +90,7 @@ class Promises:
             f"count(*) - count({quote(name, 'duckdb')}) as {quote(name, 'duckdb')}"
             for name in required
         )
-        query = f"select {counts or '0 as none'} from {self._name(ingest)}"
+        query = f"select {counts or '0 as none'} from {self._name}"
         nulls = {n: v for n, v in ingest.warehouse.query(query).to_pylist()[0].items() if v}
         advice = "A required value is null in the warehouse: run `malacate rebuild` for the table."
         total = sum(nulls.values())
@@ -100,7 +98,7 @@ class Promises:
 
     def _key(self, ingest: Ingest) -> dg.AssetCheckResult:
         key = ", ".join(quote(name, "duckdb") for name in self.table.key)
-        twice = f"select {key}, count(*) as times from {self._name(ingest)} "
+        twice = f"select {key}, count(*) as times from {self._name} "
         twice += f"group by {key} having count(*) > 1"
         counted = ingest.warehouse.query(f"select count(*) as n from ({twice})")
         number = counted.to_pylist()[0]["n"]
@@ -140,7 +138,7 @@ class Promises:
         """Batches whose marker promises other rows than the table has; windows may overlap."""
         counted = ingest.warehouse.query(
             "select l.object, l.rows, count(t.batch_id) as present from malacate.loads l left join "
-            f"(select {BATCH_COLUMN} as batch_id from {self._name(ingest)}) t using (batch_id) "
+            f"(select {BATCH_COLUMN} as batch_id from {self._name}) t using (batch_id) "
             "where list_contains($ids, l.batch_id) and l.mode <> 'upsert' "
             "group by all having count(t.batch_id) <> l.rows",
             {"ids": batch_ids},
@@ -176,8 +174,9 @@ class Promises:
                        f"{len(short)} shorter", advice, dg.AssetCheckSeverity.WARN,
                        files=short[:SAMPLE], learned_from=len(earlier))  # fmt: skip
 
-    def _name(self, ingest: Ingest) -> str:
-        return self.table.name.sql(ingest.warehouse.dialect)
+    @property
+    def _name(self) -> str:
+        return self.table.name.sql("duckdb")
 
     def _told(
         self,

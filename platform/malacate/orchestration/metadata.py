@@ -91,7 +91,7 @@ def derived_lineage(derivation: Derivation, upstream: dg.AssetKey) -> dg.TableCo
 
 def of_table(warehouse: Warehouse, table: Table) -> dict[str, Any]:
     """Name, columns and rows of a table as it stands."""
-    found = warehouse.query(f"select count(*) as n from {table.name.sql(warehouse.dialect)}")
+    found = warehouse.query(f"select count(*) as n from {table.name.sql('duckdb')}")
     return {
         "dagster/row_count": int(found.column("n")[0].as_py()),
         "dagster/column_schema": column_schema(table),

@@ -41,13 +41,19 @@ class Target:
 
     def open_warehouse(self) -> Warehouse:
         """The warehouse of the URL's scheme."""
-        scheme, _, place = resolve(self.warehouse).partition("://")
+        url = resolve(self.warehouse)
+        scheme, _, place = url.partition("://")
+        if scheme == "bigquery":
+            from malacate.orchestration import bigquery
+
+            return bigquery.warehouse(url, self.open_lake())
         if scheme != "duckdb":
             raise ConfigError(
-                f"no warehouse speaks {scheme!r}", "Use duckdb:///path/to/file.duckdb.",
+                f"no warehouse speaks {scheme!r}",
+                "Use duckdb:///path/to/file.duckdb or bigquery://project?location=EU.",
                 object=self.name, reason="unknown_warehouse",
             )  # fmt: skip
-        return DuckDBWarehouse(Path(place), Path(resolve(self.lake)))
+        return DuckDBWarehouse(Path(place), self.open_lake().root)
 
     def open_ledger(self) -> Ledger:
         """The ledger; created if it is not there."""

@@ -70,8 +70,8 @@ def _name(row: Any) -> TableName:
 class BigQueryWarehouse:
     """The warehouse in the client's project; ``uri`` tells where a part of the lake is read from.
 
-    ``reader`` is a Storage Read client; without one, rows come by REST. Other writers are waited
-    for, ``patience_seconds`` at most, then ``WarehouseBusy``.
+    Rows are read by the Storage Read API where its client is installed, and else ``by_rest``. Other
+    writers are waited for, ``patience_seconds`` at most, then ``WarehouseBusy``.
     """
 
     dialect = "bigquery"
@@ -82,13 +82,13 @@ class BigQueryWarehouse:
         uri: Callable[[str], str],
         location: str | None = None,
         key: str | None = None,
-        reader: Any = None,
+        by_rest: bool = False,
         patience_seconds: float = 600.0,
     ) -> None:
         self._jobs = jobs
         self._uri = uri
         self._tables = Tables(jobs, location, key)
-        self._reader = reader
+        self._by_rest = by_rest
         self._patience = patience_seconds
 
     @property
@@ -258,9 +258,15 @@ class BigQueryWarehouse:
         return self._arrow(translated(sql), dict(parameters or {}))
 
     def _arrow(self, sql: str, values: Mapping[str, Any]) -> pa.Table:
-        found = self._jobs.query(sql, values).to_arrow(bqstorage_client=self._reader)
+        found = self._jobs.query(sql, values).to_arrow(create_bqstorage_client=not self._by_rest)
         kinds = [(f.name, unencoded(f.type)) for f in found.schema]
         return found.cast(pa.schema(kinds))
+
+    def columns(self, table: TableName) -> dict[str, pa.DataType]:
+        """See ``Warehouse.columns``."""
+        here = self._tables.standing(table)
+        noted = self._tables.noted(table) if here else {}
+        return noted
 
     def ensure(self, tables: Sequence[Table]) -> None:
         """See ``Warehouse.ensure``."""

@@ -15,7 +15,7 @@ from malacate.batch import WriteMode
 from malacate.contracts.table import Table
 from malacate.errors import LakeError, WarehouseBusy, refused
 from malacate.names import TableName, quote
-from malacate.warehouse.duckdb_tables import follow, kind_of, prepare
+from malacate.warehouse.duckdb_tables import described, follow, kind_of, prepare
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
 from malacate.warehouse.protocol import (
     BATCH_COLUMN,
@@ -165,6 +165,11 @@ class DuckDBWarehouse:
         """See ``Warehouse.query``."""
         with self._open() as connection:
             return connection.sql(sql, params=dict(parameters or {})).to_arrow_table()
+
+    def columns(self, table: TableName) -> dict[str, pa.DataType]:
+        """See ``Warehouse.columns``."""
+        with self._open() as connection:
+            return described(connection, table)
 
     def ensure(self, tables: Sequence[Table]) -> None:
         """See ``Warehouse.ensure``."""

@@ -1,6 +1,7 @@
 """DuckDB DDL: the markers' own tables, and tables that follow their contract."""
 
 import duckdb
+import pyarrow as pa
 
 from malacate.contracts.table import Table
 from malacate.contracts.types import arrow_type
@@ -64,12 +65,17 @@ def follow(connection: duckdb.DuckDBPyConnection, table: Table) -> None:
         connection.execute(statement)
     except (duckdb.BinderException, duckdb.ParserException) as error:
         raise _impossible(table, error) from error
-    described = connection.execute(f"describe {table.name.sql('duckdb')}").fetchall()
-    standing = {row[0]: arrow_type(row[1]) for row in described}
+    standing = described(connection, table.name)
     for column in changes(table, standing):
         name = quote(column.name, "duckdb")
         verb = f"alter column {name} type" if column.name in standing else f"add column {name}"
         _alter(connection, table, f"{verb} {column.sql_type}")
+
+
+def described(connection: duckdb.DuckDBPyConnection, name: TableName) -> dict[str, pa.DataType]:
+    """The columns of a table as it stands."""
+    found = connection.execute(f"describe {name.sql('duckdb')}").fetchall()
+    return {row[0]: arrow_type(row[1]) for row in found}
 
 
 def _alter(connection: duckdb.DuckDBPyConnection, table: Table, change: str) -> None:

@@ -117,7 +117,10 @@ class Warehouse(Protocol):
         """Rows of a table as of one moment: all columns but the batch's, or those named."""
 
     def query(self, sql: str, parameters: Mapping[str, Any] | None = None) -> pa.Table:
-        """Run one reading statement; values are bound, never pasted."""
+        """Run one reading statement in DuckDB's words; values are bound, never pasted."""
+
+    def columns(self, table: TableName) -> Mapping[str, pa.DataType]:
+        """The columns that the contract gave the table when it was last followed."""
 
     def ensure(self, tables: Sequence[Table]) -> None:
         """Create tables that are not there yet, empty; follow contracts that grew."""
