@@ -8,7 +8,7 @@ export DAGSTER_HOME ?= $(MALACATE_HOME)/dagster
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo dev test test-all lint faults bench lock stop clean
+.PHONY: demo dev test test-all test-gcp lint faults bench lock stop clean
 
 .venv/.installed: requirements.lock pyproject.toml
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 is needed: $(PYTHON) was not found. Name yours: make $(firstword $(MAKECMDGOALS)) PYTHON=python3"; exit 1; }
@@ -43,6 +43,10 @@ test: ready  ## the suite; everything it needs comes from PyPI
 test-all: ready  ## the suite with all parts: emulators from Go, npm and PyPI, installed into a user cache
 	@$(BIN)/python -m platform_tests.emulators.install
 	@MALACATE_ALL_PARTS=1 $(MAKE) --no-print-directory test
+
+test-gcp: ready  ## the warehouse's suite on a real, empty project: PROJECT=... BUCKET=...
+	@test -n "$(PROJECT)" -a -n "$(BUCKET)" || { echo "Name them: make test-gcp PROJECT=... BUCKET=... (a project without datasets of malacate's; they are dropped)"; exit 1; }
+	@MALACATE_TEST_PROJECT=$(PROJECT) MALACATE_TEST_BUCKET=$(BUCKET) $(BIN)/python -m pytest platform_tests/warehouse/test_warehouse.py -k gcp
 
 lint: ready  ## format, lint, types, floors
 	@$(BIN)/ruff format --check platform platform_tests

@@ -245,3 +245,17 @@ def test_a_table_without_columns_is_refused(tmp_path: Path) -> None:
 def test_an_illegal_source_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="sap_erp"):
         read_contract(contract(tmp_path), "SAP ERP")
+
+
+DATED = "physicalType: varchar\n        required: false"
+
+
+def test_a_column_of_dates_may_partition_its_table(tmp_path: Path) -> None:
+    text = CONTRACT.replace(DATED, "physicalType: date\n        partitioned: true")
+    read = read_contract(contract(tmp_path, text), "fleet")
+    assert (read["truck"].partitioned_by, read["load"].partitioned_by) == ("truck_id", "")
+
+
+def test_any_other_column_may_not(tmp_path: Path) -> None:
+    text = CONTRACT.replace(DATED, f"{DATED}\n        partitioned: true")
+    assert refusal(tmp_path, text).reason == "bad_partition"

@@ -10,13 +10,17 @@ from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
 from platform_tests.emulators.parts import BigQuery
 
+from malacate.lake.bucket import BucketPlace
 from malacate.lake.lake import Lake
+from malacate.orchestration.stores import store
 from malacate.warehouse.bigquery import BigQueryWarehouse
 from malacate.warehouse.bigquery_jobs import Jobs
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.protocol import Warehouse
 
-ENGINES = ("duckdb", "bigquery")
+PROJECT, BUCKET = (os.environ.get(f"MALACATE_TEST_{name}", "") for name in ("PROJECT", "BUCKET"))
+ENGINES = ("duckdb", "bigquery", *(("gcp",) if PROJECT else ()))
+DATASETS = ("malacate", "malacate_staging", "raw_lab")
 
 
 @dataclass(frozen=True)
@@ -35,6 +39,16 @@ class Engine:
 def on_duckdb(folder: Path) -> Engine:
     lake = Lake(folder / "lake")
     return Engine("duckdb", lake, lambda: DuckDBWarehouse(folder / "w.duckdb", lake.root))
+
+
+def on_gcp(folder: Path) -> Engine:
+    """The project and the bucket that were asked for, without what a test before left there."""
+    client = bigquery.Client(PROJECT)
+    for name in DATASETS:
+        client.delete_dataset(name, delete_contents=True, not_found_ok=True)
+    url = f"gs://{BUCKET}/malacate-test-{os.urandom(5).hex()}"
+    lake = Lake(BucketPlace(store(url), folder / "tmp"))
+    return Engine("bigquery", lake, lambda: BigQueryWarehouse(Jobs(client), lake.uri))
 
 
 def on_bigquery(

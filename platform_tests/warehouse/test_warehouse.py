@@ -228,11 +228,19 @@ def test_a_part_that_is_missing_leaves_everything_as_it_was(
     outcome(warehouse, append.of(drop("a", 1), rows(1)))
     before = everything(warehouse)
     good, bad = append.of(drop("b"), rows(2)), append.of(drop("a", 2), rows(3))
-    (lake.root / bad.landing.parts[0].path).unlink()
+    lake.remove(bad.landing.parts[0].path)
     with pytest.raises(REFUSALS):
         warehouse.publish([good, bad])
     assert everything(warehouse) == before
     assert outcome(warehouse, good) == ["published"]
+
+
+def spoil(lake: Lake, path: str) -> None:
+    """No Parquet any more; in a bucket, gone."""
+    if lake.uri(path).startswith("gs://"):
+        lake.remove(path)
+    else:
+        Path(lake.uri(path)).write_bytes(b"PAR1 is not enough")
 
 
 @pytest.mark.parametrize("mode", [m for m in WriteMode if m is not WriteMode.PARTITION])
@@ -245,7 +253,7 @@ def test_a_part_of_other_types_leaves_everything_as_it_was(
     text = pa.schema([("id", pa.string()), ("name", pa.string())])
     bad = batches.of(drop("a", 2), [{"id": "seven", "name": "x"}], schema=text)
     if mode is WriteMode.SNAPSHOT:
-        (lake.root / bad.landing.parts[0].path).write_bytes(b"PAR1 is not enough")
+        spoil(lake, bad.landing.parts[0].path)
     with pytest.raises(REFUSALS):
         warehouse.publish([batches.of(drop("b"), rows(2)), bad])
     assert everything(warehouse) == before
@@ -255,7 +263,7 @@ def test_a_failing_first_publication_leaves_no_table(
     warehouse: Warehouse, append: Batches, lake: Lake
 ) -> None:
     bad = append.of(drop(), rows(1))
-    (lake.root / bad.landing.parts[0].path).unlink()
+    lake.remove(bad.landing.parts[0].path)
     with pytest.raises(REFUSALS):
         warehouse.publish([bad])
     assert not warehouse.exists(NAME)
@@ -409,6 +417,18 @@ def test_ensure_makes_an_empty_table_and_may_be_repeated(
     outcome(warehouse, append.of(drop(), rows(1)))
     warehouse.ensure([append.table])
     assert ids(warehouse) == [1]
+
+
+def test_a_column_that_partitions_is_only_a_hint_to_the_engine(
+    warehouse: Warehouse, lake: Lake
+) -> None:
+    columns = (Column("id", pa.int64(), True), Column("on", pa.date32()))
+    parted = replace(table(*columns), partitioned_by="on")
+    days = [datetime(2026, month, 1).date() for month in range(1, 13)]
+    given = [{"id": i, "on": day} for i, day in enumerate(days)] + [{"id": 99, "on": None}]
+    outcome(warehouse, Batches(lake, parted).of(drop(), given))
+    assert ids(warehouse) == [*range(12), 99]
+    assert warehouse.read(NAME, ["id"], Partition("on", days[3], days[5])).num_rows == 2
 
 
 def test_many_publications_are_one_transaction(warehouse: Warehouse, append: Batches) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pydantic
 from open_data_contract_standard.model import (
     OpenDataContractStandard,
@@ -89,6 +90,7 @@ def _table(
         fresh_within=_freshness(document, contract, name),
         quarantine_limit=float(custom.get("quarantineLimit", 0.05)),
         version=contract.version or "",
+        partitioned_by=_partition(document, place, properties, columns),
         origin=f"{document.path}:{document.line(place)}",
     )
 
@@ -155,6 +157,22 @@ def _no_two_columns(document: Document, places: list[Place], columns: list[Colum
 def _key(properties: list[SchemaProperty]) -> tuple[str, ...]:
     keys = [p for p in properties if p.primaryKey]
     return tuple(p.name or "" for p in sorted(keys, key=lambda p: p.primaryKeyPosition or 0))
+
+
+def _partition(
+    document: Document, place: Place, properties: list[SchemaProperty], columns: list[Column]
+) -> str:
+    """The column whose days or months a warehouse may keep apart; empty if none is named."""
+    named = [column for column, item in zip(columns, properties, strict=True) if item.partitioned]
+    if not named:
+        return ""
+    if len(named) > 1 or not (
+        pa.types.is_date(named[0].type) or pa.types.is_timestamp(named[0].type)
+    ):
+        what = f"the table is partitioned by {', '.join(column.name for column in named)}"
+        advice = "Name one column with `partitioned: true`, a date or a timestamp."
+        raise document.error(place, what, advice, "bad_partition")
+    return named[0].name
 
 
 def _owner(contract: OpenDataContractStandard) -> str:

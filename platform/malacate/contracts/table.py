@@ -61,7 +61,6 @@ class Table:
     quarantine_limit: float = 0.05
     version: str = ""
     partitioned_by: str = ""
-    clustered_by: tuple[str, ...] = ()
     origin: str = field(default="", compare=False)
 
     @cached_property

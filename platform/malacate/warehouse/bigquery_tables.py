@@ -128,8 +128,9 @@ class Tables:
         made.description = table.description
         made.labels = {"app": "malacate"}
         if table.partitioned_by:
-            made.time_partitioning = bigquery.TimePartitioning(field=table.partitioned_by)
-        made.clustering_fields = [*table.clustered_by, BATCH_COLUMN][:4]
+            # A table has 10,000 partitions at most, and a script changes 4,000 at most.
+            made.time_partitioning = bigquery.TimePartitioning("MONTH", table.partitioned_by)
+        made.clustering_fields = [BATCH_COLUMN]
         self._create(made)
 
     def _create(self, table: bigquery.Table) -> None:
