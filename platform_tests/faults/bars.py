@@ -6,7 +6,8 @@ from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from platform_tests.faults import cases, points
+from platform_tests.faults import bigquery_yard, cases, points
+from platform_tests.faults.bigquery_unknown import UNKNOWN, bigquery_cases
 from platform_tests.faults.cases import Case, Size
 from platform_tests.faults.events import event_cases
 from platform_tests.faults.policies import policy_cases
@@ -127,8 +128,21 @@ def event_bar(run: Run) -> Result:
 
 def unknown_bar(run: Run) -> Result:
     """B7: replies are lost, after the deed and before it."""
+    turns, where = 3 if run.size.is_long else 1, "in folders and in S3 over HTTP"
     some = unknown_cases(6 if run.size.is_long else 1, run.seed)
-    return _many(run.over("B7", "unknown outcomes, in folders and in S3 over HTTP", some), 40)
+    if not bigquery_yard.is_installed():
+        told = f"unknown outcomes, {where}; BigQuery's emulator is not installed"
+        return _many(run.over("B7", told, some), 40)
+    with bigquery_yard.standing():
+        some = [*bigquery_cases(turns, run.seed), *some]
+        result = run.over("B7", f"unknown outcomes, {where}, in BigQuery", some)
+    jobs, due = result.hits[UNKNOWN], 40 * turns
+    result.what += f" (jobs {jobs})"
+    if jobs < due:
+        result.violations.append(f"{jobs} jobs of BigQuery were unknown, {due} are due")
+    if not result.fenced:
+        result.violations.append("no publisher that was overtaken in BigQuery was fenced")
+    return _many(result, 40)
 
 
 def transfer_bar(run: Run) -> Result:

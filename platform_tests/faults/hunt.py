@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from platform_tests.faults import cases
+from platform_tests.faults import bigquery_yard, cases, mutants_of_bigquery
 from platform_tests.faults.bars import Run
+from platform_tests.faults.bigquery_unknown import bigquery_cases
 from platform_tests.faults.cases import Case, Size
 from platform_tests.faults.events import event_cases
 from platform_tests.faults.mutants import MUTANTS
@@ -17,13 +18,19 @@ from platform_tests.faults.verdict import Verdict
 SEED = 7
 
 
+def to_plant() -> list[str]:
+    """All mutants; those of BigQuery where its emulator is installed."""
+    is_there = bigquery_yard.is_installed()
+    return [name for name in MUTANTS if is_there or name not in mutants_of_bigquery.MUTANTS]
+
+
 def planted_bugs(run: Run, found: Callable[[str, str], None]) -> list[str]:
     """B13: the mutants that no case found."""
-    hunts = [_hunt(name) for name in MUTANTS]
     missed = []
-    for case, verdict in run_all(hunts, run.keep):
-        found(case.name, verdict.found or " ".join(["NOT FOUND", *verdict.problems]))
-        missed += [] if verdict.found else [case.name]
+    with bigquery_yard.standing():
+        for case, verdict in run_all([_hunt(name) for name in to_plant()], run.keep):
+            found(case.name, verdict.found or " ".join(["NOT FOUND", *verdict.problems]))
+            missed += [] if verdict.found else [case.name]
     return missed
 
 
@@ -95,6 +102,7 @@ SEEN_BY: dict[str, str | tuple[str, ...]] = {
     "copy_not_read_back": "unknown outcomes, transfer",
     "promise_ignored": "manifest killed",
     "skipped_bytes_dropped": "skip killed",
+    **mutants_of_bigquery.SEEN_BY,
 }
 """The histories that are tried first, and alone: who knows where a bug shows saves the search."""
 
@@ -104,4 +112,5 @@ def _of_files(mutant: str) -> list[Case]:
     return [
         *event_cases(SEED, mutant), *unknown_cases(2, SEED, mutant),
         *policy_cases(size, SEED, mutant), *transfer_cases(size, mutant),
+        *bigquery_cases(1, SEED, mutant),
     ]  # fmt: skip

@@ -5,8 +5,7 @@ from pathlib import Path
 
 from platform_tests.faults.bars import BARS, Run
 from platform_tests.faults.cases import Size
-from platform_tests.faults.hunt import planted_bugs
-from platform_tests.faults.mutants import MUTANTS
+from platform_tests.faults.hunt import planted_bugs, to_plant
 from platform_tests.faults.processes import warm
 
 
@@ -42,6 +41,6 @@ def _mutants(run: Run) -> bool:
         print(f"   {name}: {by[:200]}", flush=True)
 
     missed = planted_bugs(run, told)
-    total = len(MUTANTS)
+    total = len(to_plant())
     print(f"planted bugs found {total - len(missed)} of {total}", flush=True)
     return not missed

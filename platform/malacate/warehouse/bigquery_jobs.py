@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from itertools import count
 from typing import Any
 
@@ -92,9 +93,10 @@ class Jobs:
         config = bigquery.QueryJobConfig(
             query_parameters=[parameter(name, value) for name, value in (values or {}).items()],
             labels=self._labels,
-            maximum_bytes_billed=self._most_bytes,
             use_legacy_sql=False,
         )
+        if self._most_bytes is not None:
+            config.maximum_bytes_billed = self._most_bytes
         job = self._begin(
             job_id,
             lambda: self.client.query(
@@ -110,34 +112,42 @@ class Jobs:
         What was loaded before stays. A load gets another id only once the one before it is known
         to have failed, or its table to have expired: one that is under way is waited for.
         """
-        begun = [(one, self._begin_load(one, 0)) for one in loads]
-        for one, job in begun:
-            for attempt in count(1):
+        begun = [(one, *self._begin_load(one, 0)) for one in loads]
+        for one, number, job in begun:
+            for tries in count(1):
                 try:
                     self._await(job)
                 except Conflict as error:
-                    if attempt >= _LOADS:
+                    if tries >= _LOADS:
                         raise _lost(one.name, str(error)) from error
                 else:
                     if not _has_expired(job):
                         break
-                job = self._begin_load(one, attempt)
+                number, job = self._begin_load(one, number + 1)
 
-    def _begin_load(self, one: Load, attempt: int) -> Any:
+    def _begin_load(self, one: Load, at_least: int) -> tuple[int, Any]:
+        """The first from this number on that an earlier run has not seen fail, and its number."""
+        for number in count(at_least):
+            sent: list[Any] = []
+            job = self._begin(f"{one.name}_{number}", partial(self._send_load, one, number, sent))
+            if sent or not job.error_result:
+                return number, job
+        raise AssertionError
+
+    def _send_load(self, one: Load, number: int, sent: list[Any]) -> Any:
         config = bigquery.LoadJobConfig(
             source_format="PARQUET",
             schema=list(one.schema),
-            write_disposition="WRITE_TRUNCATE" if attempt else "WRITE_EMPTY",
+            write_disposition="WRITE_TRUNCATE" if number else "WRITE_EMPTY",
             labels=self._labels,
         )
         config.parquet_options = bigquery.ParquetOptions.from_api_repr(_OPTIONS)
-        job_id = f"{one.name}_{attempt}"
-        return self._begin(
-            job_id,
-            lambda: self.client.load_table_from_uri(
-                list(one.uris), one.target, job_config=config, job_id=job_id, retry=None, timeout=60
-            ),
-        )
+        job = self.client.load_table_from_uri(
+            list(one.uris), one.target, job_config=config, job_id=f"{one.name}_{number}",
+            retry=None, timeout=60,
+        )  # fmt: skip
+        sent.append(job)
+        return job
 
     def _begin(self, job_id: str, send: Callable[[], Any]) -> Any:
         """The job under this id: the one that an earlier request began, or a new one."""

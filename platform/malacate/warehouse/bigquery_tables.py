@@ -4,7 +4,6 @@ No DDL can be part of a transaction, so all of it may be repeated and leaves row
 """
 
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -23,6 +22,7 @@ from malacate.warehouse.protocol import BATCH_COLUMN
 STAGING = "malacate_staging"
 """Loads go here first; what a dead worker leaves expires by itself."""
 
+_MS_STAGED = int(STAGED_FOR.total_seconds() * 1000)
 _TEXT, _LONG, _FLAG = "STRING", "INT64", "BOOL"
 _BATCH = {"batch_id": _TEXT, "schema_name": _TEXT, "table_name": _TEXT}
 _MARKER = {
@@ -42,7 +42,8 @@ SYSTEM = {
     },
 }  # fmt: skip
 """The dataset ``malacate``. ``claims`` holds what is about to be published: its rows are updated
-first in each transaction, and only statements that change rows of one table conflict.
+first in each transaction, and only statements that change rows of one table conflict. Those that
+were overtaken expire.
 """
 MARKER_COLUMNS = tuple(_MARKER)
 
@@ -61,22 +62,24 @@ class Tables:
         """Create what markers, claims, positions and quarantine are kept in."""
         if "malacate" in self._made:
             return
-        self.dataset(STAGING, STAGED_FOR)
+        self.dataset(STAGING, _MS_STAGED)
         self.dataset("malacate")
         for name, columns in SYSTEM.items():
             schema = [bigquery.SchemaField(column, kind) for column, kind in columns.items()]
             table = bigquery.Table(self.reference("malacate", name), schema)
             table.clustering_fields = ["table_name"]
+            if name == "claims":
+                table.time_partitioning = bigquery.TimePartitioning(expiration_ms=_MS_STAGED)
             self._create(table)
 
-    def dataset(self, name: str, expires: timedelta | None = None) -> None:
-        """Create a dataset, unless it is there; its tables go when they are ``expires`` old."""
+    def dataset(self, name: str, expires_ms: int | None = None) -> None:
+        """Create a dataset, unless it is there; its tables go when they are that old."""
         if name in self._made:
             return
         dataset = bigquery.Dataset(f"{self._client.project}.{name}")
         dataset.labels = {"app": "malacate"}
-        if expires:
-            dataset.default_table_expiration_ms = int(expires.total_seconds() * 1000)
+        if expires_ms:
+            dataset.default_table_expiration_ms = expires_ms
         if self._location:
             dataset.location = self._location
         if self._encrypted:

@@ -64,7 +64,8 @@ def _require(reason: str, holds: str) -> str:
 
 def _rows(staged: Sequence[Staged]) -> Iterable[str]:
     for (_, derives, _), some in groupby(
-        staged, key=lambda one: (one.this.table.name, one.this.derives, one.this.mode)
+        sorted(staged, key=lambda one: str(one.this.table.name)),
+        key=lambda one: (one.this.table.name, one.this.derives, one.this.mode),
     ):
         group = list(some)
         table = group[0].this.table
