@@ -11,7 +11,9 @@ from platform_tests.faults.processes import warm
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill malacate's workers and count what is lost.")
-    parser.add_argument("--long", action="store_true", help="all turns of the world; about 40 minutes")
+    parser.add_argument(
+        "--long", action="store_true", help="all turns of the world; about 40 minutes"
+    )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bar", action="append", choices=[*BARS, "B13"], help="only these")
     parser.add_argument("--keep", type=Path, default=Path("/tmp/malacate-faults"))
