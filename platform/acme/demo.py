@@ -12,7 +12,7 @@ from rich.console import Console
 
 from acme.definitions import defs
 from acme.simulator.commands import started
-from malacate.commands.project import Json, show
+from malacate.commands.project import Json, show, target
 from malacate.orchestration.environment import home
 
 QUIET = {"console": {"config": {"log_level": "CRITICAL"}}}
@@ -102,6 +102,9 @@ def _row(key: str, line: Line) -> dict[str, object]:
 
 
 def _where_to_look(seconds: float) -> None:
+    if (name := target().name) != "local":
+        typer.echo(f"Done in {seconds:.1f} s on {name}.")
+        return
     typer.echo(f"Done in {seconds:.1f} s. Where to look:")
     typer.echo(
         "  make dev                      the asset graph, checks and lineage on 127.0.0.1:3000"

@@ -1,18 +1,11 @@
-from collections.abc import Iterator
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 from platform_tests.lake.yards import KINDS, Yard, lake_yard
 from platform_tests.stores.conftest import Servers
+from platform_tests.stores.conftest import servers as servers
 
 from malacate.lake.lake import Lake
-
-
-@pytest.fixture(scope="session")
-def servers() -> Iterator[Servers]:
-    with ExitStack() as stack:
-        yield Servers(stack)
 
 
 @pytest.fixture(params=KINDS)

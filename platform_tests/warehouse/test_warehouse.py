@@ -14,7 +14,7 @@ from platform_tests.warehouse.engines import Engine
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
-from malacate.errors import ContractError, MalacateError, SchemaDrift, SourceGap
+from malacate.errors import ConfigError, ContractError, MalacateError, SchemaDrift, SourceGap
 from malacate.lake.lake import Lake
 from malacate.names import TableName
 from malacate.warehouse.duckdb import DuckDBWarehouse
@@ -198,6 +198,26 @@ def test_a_partition_is_replaced_alone(warehouse: Warehouse, lake: Lake) -> None
     assert ids(warehouse) == [3, 10, 11]
     assert warehouse.read(NAME, ["id"], Partition("id", 10)).to_pylist() == [{"id": 10}]
     assert warehouse.read(NAME, ["id"], Partition("id", 3, 11)).num_rows == 2
+
+
+@pytest.mark.parametrize("found", [10, -1, None])
+def test_a_row_outside_its_partition_is_refused_with_all_of_it(
+    warehouse: Warehouse, lake: Lake, found: int | None
+) -> None:
+    """It would stay when the partition is replaced, and come twice."""
+    nullable = table(Column("id", pa.int64()), Column("name", pa.string()), key=())
+    batches = Batches(lake, nullable, WriteMode.PARTITION)
+    inside = Partition("id", 0, 10)
+    outcome(warehouse, batches.of(drop("1"), rows(1, 2), partition=inside))
+    before = everything(warehouse)
+    given = [*rows(3), {"id": found, "name": "n"}]
+    with pytest.raises(ConfigError) as refused:
+        warehouse.publish([batches.of(drop("1", 2), given, partition=inside)])
+    assert (refused.value.reason, refused.value.actual) == (
+        "outside_partition",
+        "1 of 2 rows outside",
+    )
+    assert everything(warehouse) == before
 
 
 def test_a_snapshot_is_the_table(warehouse: Warehouse, lake: Lake) -> None:

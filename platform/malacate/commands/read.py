@@ -16,7 +16,7 @@ Range = tuple[str, str, str]
 
 
 def read(
-    table: Annotated[str, typer.Argument(help="An asset, say gold/tonnes_hauled_shift.")],
+    table: Annotated[str, typer.Argument(help="An asset, say gold/tonnes_vs_plan_shift.")],
     partition: Annotated[
         Range | None, typer.Option(help="Column, from (inclusive), to (exclusive).")
     ] = None,

@@ -21,10 +21,11 @@ def warehouse(url: str, lake: Lake) -> BigQueryWarehouse:
     """The warehouse at ``url``, which loads what has landed in ``lake``, a bucket of GCS."""
     parts = urlsplit(url)
     given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    if not parts.netloc or given.keys() - set(_KEYS):
+    most = given.get("most_bytes", "")
+    if not parts.netloc or given.keys() - set(_KEYS) or (most and not most.isdecimal()):
         raise ConfigError(
             "a BigQuery URL has no project, or a setting that is not known",
-            f"Write bigquery://project?location=EU; it may have {', '.join(_KEYS)}.",
+            f"Write bigquery://project?location=EU; it may have {', '.join(_KEYS)}, a number.",
             object=url,
             reason="bad_url",
         )
@@ -35,9 +36,8 @@ def warehouse(url: str, lake: Lake) -> BigQueryWarehouse:
             object=lake.uri(""),
             reason="lake_unreachable",
         )
-    most = int(given["most_bytes"]) if "most_bytes" in given else None
     location = given.get("location")
-    jobs = Jobs(_client(parts.netloc, location), most_bytes=most)
+    jobs = Jobs(_client(parts.netloc, location), most_bytes=int(most) if most else None)
     by_rest = bool(os.environ.get("BIGQUERY_EMULATOR_HOST"))
     return BigQueryWarehouse(jobs, lake.uri, location, given.get("key"), by_rest)
 

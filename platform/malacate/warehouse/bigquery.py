@@ -25,7 +25,7 @@ from malacate.warehouse.bigquery_tables import STAGING, SYSTEM, Tables
 from malacate.warehouse.bigquery_types import fields
 from malacate.warehouse.bigquery_write import Staged, script, translated, within
 from malacate.warehouse.protocol import BATCH_COLUMN, Marker, Partition, Publication, Published
-from malacate.warehouse.verdict import Holdings
+from malacate.warehouse.verdict import Holdings, outside_partition
 
 _WHOLE = "(mode = 'snapshot' and is_current)"
 _SEEN = "schema_name || '.' || table_name in unnest(@tables)"
@@ -128,6 +128,8 @@ class BigQueryWarehouse:
             self._jobs.load([load for _, loads in staged for load in loads])
         except WarehouseError as error:
             raise _unreadable(wanted[0], error) from error
+        for one, _ in staged:
+            self._require_inside(one)
         for this in {this.table.name: this for this in wanted}.values():
             self._tables.follow(this.table)
             if this.derives is not None:
@@ -139,6 +141,13 @@ class BigQueryWarehouse:
         seen = {name: one.markers for name, one in held.items()}
         self._jobs.once(script(claim, seen, [one for one, _ in staged]), None, f"mlc_tx_{claim}")
         crash.point("committed")
+
+    def _require_inside(self, one: Staged) -> None:
+        if (partition := one.this.partition) is None:
+            return
+        outside = f"select count(*) as n from {one.rows} where ({within(partition)}) is not true"
+        if number := self._rows(outside, {})[0]["n"]:
+            raise outside_partition(one.this, number)
 
     def _held(self, publications: Sequence[Publication]) -> dict[TableName, "_Held"]:
         """How many markers each table has, and what matters to these publications of them."""

@@ -12,11 +12,11 @@ from sqlglot import exp
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
-from malacate.errors import ConfigError
 from malacate.lake.landing import Part
 from malacate.names import quote
 from malacate.warehouse.duckdb_tables import follow, kind_of, make_schema
 from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
+from malacate.warehouse.verdict import outside_partition
 
 
 def write(
@@ -139,8 +139,7 @@ def _insert(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root:
 
 
 def _require_inside(connection: duckdb.DuckDBPyConnection, this: Publication) -> None:
-    """A row outside its partition would stay when the partition is replaced, and come twice."""
-    if this.mode is not WriteMode.PARTITION or this.partition is None:
+    if this.partition is None:
         return
     name, (condition, values) = this.table.name.sql("duckdb"), within(this.partition)
     outside = connection.execute(
@@ -149,14 +148,7 @@ def _require_inside(connection: duckdb.DuckDBPyConnection, this: Publication) ->
         {**values, "batch_id": this.landing.batch_id},
     )
     if number := _count(outside):
-        raise ConfigError(
-            "an asset returned rows that are not of its partition",
-            f"Filter them by {this.partition.column!r}: each would be written once per run.",
-            source=str(this.table.name),
-            object=this.landing.object,
-            actual=f"{number} of {this.landing.rows} rows outside",
-            reason="outside_partition",
-        )
+        raise outside_partition(this, number)
 
 
 def _quarantine(

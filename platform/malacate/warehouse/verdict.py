@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from malacate.batch import WriteMode
-from malacate.errors import SourceGap
+from malacate.errors import ConfigError, SourceGap
 from malacate.warehouse.protocol import Publication, follows
 
 Verdict = Literal["published", "already", "superseded"]
@@ -58,4 +58,17 @@ def _gap(this: Publication, position: str | None) -> SourceGap:
         expected=f"a window from {position}",
         actual=f"one from {this.landing.lo}",
         reason="gap",
+    )
+
+
+def outside_partition(this: Publication, number: int) -> ConfigError:
+    """A row outside its partition would stay when the partition is replaced, and come twice."""
+    column = this.partition.column if this.partition else ""
+    return ConfigError(
+        "an asset returned rows that are not of its partition",
+        f"Filter them by {column!r}: each would be written once per run.",
+        source=str(this.table.name),
+        object=this.landing.object,
+        actual=f"{number} of {this.landing.rows} rows outside",
+        reason="outside_partition",
     )
