@@ -372,6 +372,12 @@ def test_a_day_alone_is_refused_where_no_column_or_more_than_one_has_dates(tmp_p
         readers.now(engine.warehouse, KEY, partition=date(2026, 11, 2))
 
 
+def test_before_anything_is_materialized_the_answer_says_so(engine: Engine) -> None:
+    with pytest.raises(ConfigError, match="once its asset was materialized") as refused:
+        readers.now(engine.warehouse, KEY)
+    assert refused.value.reason == "unknown_table"
+
+
 def test_unknown_names_are_answered_with_near_ones(engine: Engine) -> None:
     engine.warehouse.ensure([table(name="drillhole")])
     engine.warehouse.publish([Batches(engine.lake, table()).of(drop(), rows(1))])

@@ -17,11 +17,14 @@ Wanted = date | tuple[str, Any] | tuple[str, Any, Any] | None
 date column. A date asked of a timestamp is its day in UTC; a naive datetime is in UTC.
 """
 
-_LISTED = {
-    "duckdb": "select table_schema, table_name from information_schema.tables",
-    "bigquery": "select table_schema, table_name from {schema}.INFORMATION_SCHEMA.TABLES",
-}
 _PUBLISHED = "select distinct schema_name, table_name from malacate.loads"
+_LISTED = {
+    "duckdb": ("select table_schema, table_name from information_schema.tables",),
+    "bigquery": (
+        "select table_schema, table_name from {schema}.INFORMATION_SCHEMA.TABLES",
+        _PUBLISHED,
+    ),
+}
 
 
 def named(warehouse: Warehouse, key: str) -> TableName:
@@ -39,7 +42,7 @@ def named(warehouse: Warehouse, key: str) -> TableName:
 def _keys(warehouse: Warehouse, name: TableName) -> set[str]:
     """Asset keys of what is there; of some engines only those near ``name``, or published."""
     found: set[str] = set()
-    for sql in (_LISTED.get(warehouse.dialect, _PUBLISHED), _PUBLISHED):
+    for sql in _LISTED.get(warehouse.dialect, (_PUBLISHED,)):
         with suppress(WarehouseError):
             rows = warehouse.query(sql.format(schema=quote(name.schema, "duckdb")))
             found |= {"/".join(TableName(*row.values()).key) for row in rows.to_pylist()}
