@@ -1,7 +1,7 @@
 # Needs Python 3.11 and pip; everything else comes from PyPI, as requirements.lock pins it.
 SHELL := /bin/bash
 PYTHON ?= python3.11
-TARGET ?= local
+TARGET ?= $(or $(MALACATE_TARGET),local)
 BIN := .venv/bin
 export MALACATE_HOME ?= $(CURDIR)/.malacate
 export DAGSTER_HOME ?= $(MALACATE_HOME)/dagster
@@ -30,7 +30,7 @@ demo: ready  ## start the mine's systems, materialize the whole graph, print wha
 ifeq ($(TARGET),gcp-emulated)
 	@$(BIN)/python -m platform_tests.emulators.run $(BIN)/malacate demo
 else
-	@$(BIN)/malacate demo
+	@MALACATE_TARGET=$(TARGET) $(BIN)/malacate demo
 endif
 
 dev: ready  ## the UI on 127.0.0.1:3000 with its daemon, on the running systems

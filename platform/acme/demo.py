@@ -36,6 +36,7 @@ def demo(
 ) -> None:
     """Start the mine's systems, materialize everything once, show every asset."""
     begun = time.monotonic()
+    on = target().name
     told = Console(stderr=True)
     with told.status("Starting the mine: Postgres, the lab, the geophones ..."):
         started(scale=scale)
@@ -57,7 +58,7 @@ def demo(
         for name in line.failed if not as_json else ():
             told.print(f"[yellow]check[/] {key}: {name}")
     if not as_json:
-        _where_to_look(time.monotonic() - begun)
+        _where_to_look(on, time.monotonic() - begun)
     if not result.success:
         told.print("[bold red]The run failed.[/] `make dev` shows which step, and why.")
         raise typer.Exit(1)
@@ -101,9 +102,9 @@ def _row(key: str, line: Line) -> dict[str, object]:
     }
 
 
-def _where_to_look(seconds: float) -> None:
-    if (name := target().name) != "local":
-        typer.echo(f"Done in {seconds:.1f} s on {name}.")
+def _where_to_look(on: str, seconds: float) -> None:
+    if on != "local":
+        typer.echo(f"Done in {seconds:.1f} s on {on}.")
         return
     typer.echo(f"Done in {seconds:.1f} s. Where to look:")
     typer.echo(
