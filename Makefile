@@ -46,7 +46,7 @@ test-all: ready  ## the suite with all parts: emulators from Go, npm and PyPI, i
 
 test-gcp: ready  ## the warehouse's suite on a real, empty project: PROJECT=... BUCKET=...
 	@test -n "$(PROJECT)" -a -n "$(BUCKET)" || { echo "Name them: make test-gcp PROJECT=... BUCKET=... (a project without datasets of malacate's; they are dropped)"; exit 1; }
-	@MALACATE_TEST_PROJECT=$(PROJECT) MALACATE_TEST_BUCKET=$(BUCKET) $(BIN)/python -m pytest platform_tests/warehouse/test_warehouse.py -k gcp
+	@MALACATE_TEST_PROJECT=$(PROJECT) MALACATE_TEST_BUCKET=$(BUCKET) $(BIN)/python -m pytest platform_tests/warehouse/test_warehouse.py platform_tests/warehouse/test_bigquery_pruning.py -k gcp
 
 lint: ready  ## format, lint, types, floors
 	@$(BIN)/ruff format --check platform platform_tests

@@ -14,6 +14,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import bigquery_side
+import pgoutput
 import ticks
 from rich.console import Console
 from rich.table import Table as Grid
@@ -148,6 +150,15 @@ def many(files: int) -> None:
     )
 
 
+def bigquery(rows: int, rounds: int) -> bool:
+    """Arrow to BigQuery and back: CPU of the client."""
+    found = bigquery_side.main(rounds, rows)
+    met = told(bigquery_side.LOADED, found.pop(bigquery_side.LOADED), 3.5)
+    for what, value in found.items():
+        console.print(f"{what}: {value:.2f}")
+    return met
+
+
 def main() -> None:
     """Run everything; exit 1 if a target is missed."""
     options = argparse.ArgumentParser()
@@ -155,7 +166,8 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
-    options.add_argument("--only", choices=("databases", "avro", "many", "ticks"))
+    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput")
+    options.add_argument("--only", choices=parts)
     given = options.parse_args()
     small, large = given.sizes
     met = []
@@ -167,6 +179,10 @@ def main() -> None:
         many(10_000)
     if given.only in (None, "ticks"):
         met.append(ticks.main(given.rounds))
+    if given.only in (None, "pgoutput"):
+        met.append(told(pgoutput.WHAT, pgoutput.main(given.rounds), pgoutput.TARGET))
+    if given.only in (None, "bigquery"):
+        met.append(bigquery(small, given.rounds))
     sys.exit(0 if all(met) else 1)
 
 

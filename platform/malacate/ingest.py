@@ -27,7 +27,7 @@ from malacate.ledger.tables import BATCH
 from malacate.masking import Mask, unmasked
 from malacate.policies import Policies
 from malacate.recover import Recovery
-from malacate.route import Report, Route, loaded, note
+from malacate.route import Report, Route, loaded, note, paced
 from malacate.sources.completeness import Promise
 from malacate.sources.protocol import Known
 from malacate.warehouse.protocol import Marker, Published, Warehouse, follows
@@ -123,14 +123,15 @@ class Ingest:
         """Take in what is free; whether something that others wait for came to an end."""
         name, has_moved = route.table.name, False
         while claims := self.ledger.claim(
-            route.table.source, name.table, GROUP, report.failed | report.deferred
+            route.table.source, name.table, GROUP, report.failed | report.deferred | report.paced
         ):
             try:
                 self._take_in(route, claims, report)
             except BaseException as error:
                 self._give_back(claims, error)
                 raise
-            has_moved |= any(claim.batch_id not in report.deferred for claim in claims)
+            waits = report.deferred | report.paced
+            has_moved |= any(claim.batch_id not in waits for claim in claims)
         return has_moved and bool(report.deferred)
 
     def _take_in(self, route: Route, claims: Sequence[Claim], report: Report) -> None:
@@ -146,8 +147,20 @@ class Ingest:
                 self._clean(claim, outcome)
             elif (landing := self._land(route, claim, report)) is not None:
                 landed.append((claim, landing))
-        if landed:
+        if landed and (seconds := self.warehouse.pause(name)):
+            self._wait(route, [claim for claim, _ in landed], seconds, report)
+        elif landed:
             self._publish(route, landed)
+
+    def _wait(self, route: Route, claims: Sequence[Claim], seconds: float, report: Report) -> None:
+        """Leave what has landed to a later run, which publishes it with what came meanwhile."""
+        why = f"its table was published to often enough for now; due in {seconds:.0f} s"
+        with self.ledger.together():
+            for claim in claims:
+                self.ledger.fail(claim, why, "paced", seconds)
+        if not report.paced:
+            report.warnings.append(paced(route, seconds))
+        report.paced.update(claim.batch_id for claim in claims)
 
     def _give_back(self, claims: Sequence[Claim], error: BaseException) -> None:
         for claim in claims:

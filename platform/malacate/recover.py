@@ -16,6 +16,9 @@ from malacate.names import TableName
 from malacate.route import Route, loaded
 from malacate.warehouse.protocol import Marker, Warehouse
 
+_TOGETHER = 64
+"""Landings that are published again in one transaction."""
+
 
 @dataclass(frozen=True)
 class Recovery:
@@ -76,7 +79,9 @@ class Recovery:
         self.warehouse.ensure(route.tables)
         order = in_order(self.lake.landings(name.schema, name.table))
         self.ledger.note([landing.found for landing in order])
-        done = [self.warehouse.publish([route.publication(x, 0)])[0] for x in order]
+        wanted = [route.publication(landing, 0) for landing in order]
+        some = (wanted[start : start + _TOGETHER] for start in range(0, len(wanted), _TOGETHER))
+        done = [one for group in some for one in self.warehouse.publish(group)]
         markers = self.warehouse.markers(name)
         gone = Outcome("superseded", reason="superseded")
         self.ledger.mend(

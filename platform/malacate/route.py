@@ -9,7 +9,7 @@ from sqlalchemy import ColumnElement
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
-from malacate.errors import MalacateError
+from malacate.errors import MalacateError, WarehouseBusy
 from malacate.lake.landing import Landing
 from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
@@ -94,7 +94,8 @@ class Report:
     """What a run did, and what earlier runs did without being able to tell.
 
     ``warnings`` are what could not be done beside the loading: drops that could not be removed.
-    ``deferred`` are batches that wait for one that another worker has.
+    ``deferred`` are batches that wait for one that another worker has, ``paced`` those that have
+    landed and wait for a later run, for their table was published to as often as it may.
     """
 
     batches: list[dict[str, object]] = field(default_factory=list)
@@ -102,6 +103,7 @@ class Report:
     failures: list[MalacateError] = field(default_factory=list)
     failed: set[str] = field(default_factory=set)
     deferred: set[str] = field(default_factory=set)
+    paced: set[str] = field(default_factory=set)
     warnings: list[MalacateError] = field(default_factory=list)
 
     def total(self, count: str) -> int:
@@ -124,4 +126,15 @@ def loaded(marker: Marker, landing: Landing | None = None) -> Outcome:
     sha256 = landing.sha256 or None if landing else None
     return Outcome(
         "loaded", read, marker.rows, marker.rows_quarantined, marker.landing, sha256=sha256
+    )
+
+
+def paced(route: Route, seconds: float) -> WarehouseBusy:
+    """What somebody should hear of batches that have landed and are not published yet."""
+    return WarehouseBusy(
+        "batches have landed and wait, for their table was published to as often as it may",
+        "Nothing to do: a later run publishes them together. Fewer, larger drops wait less.",
+        source=str(route.table.name),
+        actual=f"the next may come in {seconds:.0f} s",
+        reason="paced",
     )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -259,3 +260,22 @@ def test_a_column_of_dates_may_partition_its_table(tmp_path: Path) -> None:
 def test_any_other_column_may_not(tmp_path: Path) -> None:
     text = CONTRACT.replace(DATED, f"{DATED}\n        partitioned: true")
     assert refusal(tmp_path, text).reason == "bad_partition"
+
+
+@pytest.mark.parametrize(("custom", "keeps"), [(True, True), (False, False)])
+def test_a_partition_that_never_changes_is_told_by_the_key(
+    tmp_path: Path, custom: bool, keeps: bool
+) -> None:
+    told = f"[{{property: immutable, value: {str(custom).lower()}}}]"
+    column = f"physicalType: date\n        partitioned: true\n        customProperties: {told}"
+    table = read_contract(contract(tmp_path, CONTRACT.replace(DATED, column)), "fleet")["truck"]
+    named = replace(table, key=())
+    assert (named.by_name[table.partitioned_by].immutable, named.keeps_partition) == (custom, keeps)
+    assert replace(table, key=(table.partitioned_by,)).keeps_partition
+    assert not replace(table, partitioned_by="").keeps_partition
+
+
+def test_that_a_column_never_changes_is_true_or_false(tmp_path: Path) -> None:
+    told = "[{property: immutable, value: 'yes'}]"
+    column = f"{DATED}\n        customProperties: {told}"
+    assert refusal(tmp_path, CONTRACT.replace(DATED, column)).reason == "bad_value"

@@ -9,7 +9,7 @@ from typing import Any
 
 from malacate.contracts.odcs import read_contract
 from malacate.contracts.table import Table
-from malacate.warehouse.derive import STATE_COLUMNS
+from malacate.contracts.changes import STATE_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("production", "lab", "datastream", "geophones")

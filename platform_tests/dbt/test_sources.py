@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from malacate.contracts.odcs import read_contract
-from malacate.warehouse.derive import STATE_COLUMNS
+from malacate.contracts.changes import STATE_COLUMNS
 from malacate.warehouse.protocol import BATCH_COLUMN
 
 ROOT = Path(__file__).parents[2]

@@ -2,7 +2,8 @@
 
 Always: an id is taken once (409 from then on), a job is told to run until it is asked for again,
 and why it failed is told by ``jobs.get`` and by the request for its rows. On request: ``Fault``.
-Uploads and ``jobs.query`` pass as they are.
+Uploads and ``jobs.query`` pass as they are. Dry runs are answered here: bqemulator carries out a
+script that is only to be tried.
 """
 
 import json
@@ -13,12 +14,15 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.client import HTTPConnection
 from http.server import ThreadingHTTPServer
 from select import select
 from socket import MSG_PEEK
 from typing import Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from platform_tests.emulators import bigquery_bytes
+from platform_tests.emulators.bigquery_bytes import Cost
 from platform_tests.emulators.bigquery_words import (
     INSERTS,
     Request,
@@ -61,19 +65,25 @@ class Job:
     """One that was accepted; ``told`` is what is told of it, unless the emulator knows better."""
 
     told: dict[str, Any] | None
+    cost: Cost | None = None
     ended: threading.Event = field(default_factory=threading.Event)
 
 
 class Proxy:
-    """What is to happen, and what came: ``seen`` are all requests, ``hit`` those with a fault."""
+    """What is to happen, and what came: ``seen`` are all requests, ``hit`` those with a fault.
 
-    def __init__(self, upstream: str, seed: int = 0) -> None:
+    If it ``bills``, statements have the bytes that the service would tell of, and its limit.
+    """
+
+    def __init__(self, upstream: str, seed: int = 0, bills: bool = False) -> None:
+        self.bills = bills
         self.upstream = urlsplit(upstream).netloc
         self.url = ""
         self.seen: list[Request] = []
         self.hit: list[tuple[Request, Fault]] = []
         self.left: list[Request] = []
         self._jobs: dict[tuple[str, str], Job] = {}
+        self._queries: dict[tuple[str, str], dict[str, Any] | None] = {}
         self._faults: list[Fault] = []
         self._lock = threading.Lock()
         self._dice = random.Random(seed)
@@ -123,7 +133,15 @@ class Proxy:
             if request.key in self._jobs:
                 return None
             self._jobs[request.key] = Job(accepted(request))
+            project, name = request.key
+            result = f"anon{name.replace('-', '')}"  # as the emulator has it
+            self._queries[project, result] = request.configuration.get("query")
             return self._jobs[request.key]
+
+    def query_of(self, project: str, table: str) -> dict[str, Any] | None:
+        """The query whose result the emulator calls ``table``, as it was asked for."""
+        with self._lock:
+            return self._queries.get((project, table))
 
     def forget(self, request: Request) -> None:
         with self._lock:
@@ -163,6 +181,8 @@ class Handler(Forwarding):
     def _carried_out(self, request: Request, body: bytes, fault: Fault | None) -> Answer:
         if request.what in INSERTS:
             return self._inserted(request, body, fault)
+        if request.what == "dry":
+            return _json(200, bigquery_bytes.dry(request, self._cost(request)))
         if fault and fault.kind == "slow":
             time.sleep(fault.seconds)
         job = self.proxy.job(request)
@@ -172,7 +192,8 @@ class Handler(Forwarding):
             job.ended.wait(LONG_POLL_SECONDS)
         told = job.told
         if told is None:
-            return self._ask(body)
+            answer = self._ask(body)
+            return _billed(answer, job.cost) if request.what == "job" and job.cost else answer
         if request.what == "job":
             return _json(200, told)
         return _json(*incomplete(told))
@@ -186,6 +207,11 @@ class Handler(Forwarding):
                 job.told = conflict(request)
                 return _json(200, accepted(request))
             time.sleep(fault.seconds if fault else 0.0)
+            if self.proxy.bills and request.sql:
+                job.cost = self._cost(request)
+                job.told = bigquery_bytes.stopped(request, job.cost)
+                if job.told:
+                    return _json(200, accepted(request))
             answer = self._ask(body)
             if answer.status >= 400:
                 self.proxy.forget(request)
@@ -199,6 +225,17 @@ class Handler(Forwarding):
         finally:
             job.ended.set()
 
+    def _cost(self, request: Request) -> Cost:
+        def ask(path: str) -> dict[str, Any]:
+            upstream = HTTPConnection(self.proxy.upstream, timeout=30)
+            upstream.request("GET", quote(path))
+            answer = upstream.getresponse()
+            told: dict[str, Any] = json.loads(answer.read()) if answer.status == 200 else {}
+            upstream.close()
+            return told
+
+        return bigquery_bytes.cost(request.sql, request.key[0], ask)
+
     def _is_left(self) -> bool:
         """Whether the client waits no more."""
         readable, _, _ = select([self.connection], [], [], 0)
@@ -209,10 +246,14 @@ def _json(status: int, told: dict[str, Any]) -> Answer:
     return Answer(status, [("Content-Type", "application/json")], json.dumps(told).encode())
 
 
+def _billed(answer: Answer, cost: Cost) -> Answer:
+    return _json(answer.status, bigquery_bytes.billed(json.loads(answer.body), cost))
+
+
 @contextmanager
-def proxied(upstream: str, seed: int = 0) -> Iterator[Proxy]:
+def proxied(upstream: str, seed: int = 0, bills: bool = False) -> Iterator[Proxy]:
     """A proxy before ``upstream`` on a free port of loopback."""
-    proxy = Proxy(upstream, seed)
+    proxy = Proxy(upstream, seed, bills)
     server = ThreadingHTTPServer(("127.0.0.1", 0), type("OwnHandler", (Handler,), {"proxy": proxy}))
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()

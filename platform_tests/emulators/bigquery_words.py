@@ -11,8 +11,8 @@ import uuid
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-What = Literal["load", "query", "transaction", "copy", "job", "rows", "other"]
-"""An inserted job, by what it does; a question after a job, or after its rows; all else."""
+What = Literal["load", "query", "transaction", "copy", "dry", "job", "rows", "other"]
+"""An inserted job, by what it does (or would); a question after it, or after its rows; all else."""
 
 INSERTS: tuple[What, ...] = ("load", "query", "transaction", "copy")
 
@@ -78,9 +78,9 @@ def understood(method: str, path: str, body: bytes) -> Request:
         return Request(method, path, "job" if of == "jobs" else "rows", (project, name))
     asked = json.loads(body or b"{}")
     reference, configuration = asked.get("jobReference", {}), asked.get("configuration", {})
-    if of == "queries" or configuration.get("dryRun") or "jobId" not in reference:
+    if of == "queries" or "jobId" not in reference:
         return Request(method, path)
-    what = _inserted(configuration)
+    what: What = "dry" if configuration.get("dryRun") else _inserted(configuration)
     location = reference.get("location", "US")
     return Request(method, path, what, (project, reference["jobId"]), location, configuration)
 

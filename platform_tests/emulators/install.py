@@ -19,6 +19,8 @@ from platform_tests.emulators.parts import (
     GCS,
     GOOGLESQL,
     GOOGLESQL_SOURCE,
+    POLARS,
+    POLARS_PINS,
     Part,
 )
 
@@ -57,6 +59,14 @@ def _from_pypi(part: Part) -> None:
     _run([python, "-c", _IMPORT], {"HOME": str(part.home)})
 
 
+def _to_import(part: Part) -> None:
+    """A folder of what the benchmarks' lock pins."""
+    pins = part.folder / "pins.txt"
+    pins.write_text("".join(POLARS_PINS))
+    pip = [part.needs, "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+    _run([*pip, "--no-deps", "--require-hashes", "-r", str(pins), "--target", str(part.folder)])
+
+
 def _from_our_go(part: Part) -> None:
     """Some minutes the first time: the analyzer is 108 MB of source."""
     build = ["go", "build", "-mod=readonly", "-o", str(part.path), "."]
@@ -74,6 +84,7 @@ PARTS: dict[Part, Callable[[Part], None]] = {
     AZURE: _from_npm,
     BIGQUERY: _from_pypi,
     GOOGLESQL: _from_our_go,
+    POLARS: _to_import,
     DBT: _with_adapter,
 }
 

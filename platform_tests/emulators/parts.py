@@ -6,6 +6,7 @@ there by ``emulators.install``.
 
 import json
 import os
+import re
 import socket
 import subprocess
 import sys
@@ -83,6 +84,14 @@ GOOGLESQL = Part(
     "googlesql",
     "go",
 )
+
+POLARS_PINS = re.findall(
+    r"^polars[^ ]*==.*\n(?:    .*\n)*",
+    (_HERE.parents[1] / "requirements-bench.lock").read_text(),
+    re.M,
+)
+POLARS = Part("polars", POLARS_PINS[0].split()[0].partition("==")[2], "polars", sys.executable)
+"""What assets may return where somebody installed it: a folder to import it from."""
 
 AZURE_KEY = (
     "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="

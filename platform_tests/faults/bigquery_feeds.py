@@ -3,13 +3,16 @@
 import random
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import date
 from itertools import count
 
+import pyarrow as pa
 from platform_tests.faults.expected import Row
 from platform_tests.warehouse.batches import Batches, table
 
 from malacate.batch import WriteMode
+from malacate.contracts.table import Column, Table
 from malacate.lake.lake import Lake
 from malacate.ledger.work import Found
 from malacate.warehouse.protocol import Publication
@@ -21,6 +24,15 @@ MODES = {
     "whole": WriteMode.SNAPSHOT,
 }
 """The tables: of ``drops`` the newest version stands, of ``files`` all of them add up."""
+
+
+DAYS = (None, date(2026, 1, 31), date(2026, 2, 1), date(2026, 9, 9))
+"""Of one a row has, anew with each version: so rows move from partition to partition."""
+
+
+def _of(name: str) -> Table:
+    day = Column("day", pa.date32())
+    return replace(table(name=name).having(day), partitioned_by="day")
 
 
 @dataclass(frozen=True)
@@ -87,12 +99,15 @@ class Feeds:
         rejects: int,
         keys: tuple[int, ...] | None = None,
     ) -> Sent:
-        batches = Batches(self.lake, table(name=found.table), MODES[found.table])
+        batches = Batches(self.lake, _of(found.table), MODES[found.table])
         rows = tuple((number, f"{found.object} {found.version}") for number in ids)
         reject = {"reason": "too_long", "detail": "", "raw": b"\xff"}
         this = batches.of(
             found,
-            [{"id": number, "name": name} for number, name in rows],
+            [
+                {"id": number, "name": name, "day": self.choice.choice(DAYS)}
+                for number, name in rows
+            ],
             keys=None if keys is None else [{"id": number} for number in keys],
             rejects=[{**reject, "position": place} for place in range(rejects)],
             replaces_older=found.table != "files",

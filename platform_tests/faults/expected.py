@@ -67,7 +67,8 @@ def _state(log: list[list[Any]]) -> list[Row]:
     last: dict[int, list[Any]] = {}
     for row in sorted(log, key=lambda r: (not r[at["_is_snapshot"]], r[at["_position_hi"]])):
         last[row[0]] = row
-    return [_text([r[0], r[1], r[2], r[3], r[2] == "D"]) for r in last.values()]
+    hi = at["_position_hi"]
+    return [_text([r[0], r[1], r[2], r[hi], r[2] == "D"]) for r in last.values()]
 
 
 def _text(row: Any) -> Row:

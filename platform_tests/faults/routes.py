@@ -9,7 +9,8 @@ from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
 from malacate.ingest import Route
 from malacate.names import TableName
-from malacate.warehouse.derive import CHANGE_COLUMNS, Fold
+from malacate.contracts.changes import CHANGE_COLUMNS
+from malacate.warehouse.fold import Fold
 
 _ID = Column("id", pa.int64(), required=True)
 

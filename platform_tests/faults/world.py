@@ -65,8 +65,9 @@ HEADERS = {
     "weighing": ["id", "truck", "tonnes"],
     "truck": ["id", "name"],
     "truck_2": ["id", "color", "name"],
-    "part": ["id", "name", "_op", "_position_hi", "_position_lo", "_seq", "_is_snapshot",
-             "_source_at", "_event_id"],
+    "part": ["id", "name", "_op", "_is_key_change", "_position_hi", "_position_lo", "_seq",
+             "_is_snapshot", "_source_at", "_read_at", "_event_id", "_file", "_file_row",
+             "_missing"],
 }  # fmt: skip
 
 
@@ -91,7 +92,8 @@ def _replace(path: Path, content: bytes) -> None:
 def event(key: int, name: str | None, op: str, position: int, snapshot: bool = False) -> list[Any]:
     """A row of the change log."""
     at = f"2026-01-01T00:00:{position % 60:02d}Z"
-    return [key, name, op, position, 0, 0, snapshot, at, f"e{position}-{key}"]
+    where = [position, 0, 0, snapshot, at, at, f"e{position}-{key}"]
+    return [key, name, op, False, *where, "log", position, None]
 
 
 def _first(world: World) -> None:

@@ -1,22 +1,32 @@
 """Assets in Python: a table in, a table out; partitions replaced whole; no file named by a key."""
 
-from collections.abc import Callable, Sequence
+import importlib
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, time
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 import dagster as dg
 import pandas as pd
 import pyarrow as pa
 import pytest
+from google.auth.credentials import AnonymousCredentials
+from google.cloud import storage
+from platform_tests.emulators import bigquery_proxy, bigquery_storage, gcs, parts
 
 from malacate.errors import MalacateError
+from malacate.names import TableName
+from malacate.orchestration.bigquery import reader as storage_reader
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.stores import gcs_client
 
-Frame = pa.Table | pd.DataFrame
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 STATIC = dg.StaticPartitionsDefinition(["north", "south", "it's"])
 DAYS = dg.DailyPartitionsDefinition("2026-01-01", end_date="2026-02-01")
@@ -28,10 +38,12 @@ class Home:
 
     root: Path
     instance: dg.DagsterInstance
+    lake: str
+    warehouse: str
 
     def __post_init__(self) -> None:
-        text = "local: {lake: %s/lake, warehouse: 'duckdb://%s/w.duckdb', ledger: 'sqlite:///%s/l'}"
-        (self.root / "targets.yaml").write_text(text % ((self.root,) * 3))
+        text = "local: {lake: '%s', warehouse: '%s', ledger: 'sqlite:///%s/l'}"
+        (self.root / "targets.yaml").write_text(text % (self.lake, self.warehouse, self.root))
         self.platform = Platform(targets=str(self.root / "targets.yaml"))
 
     def materialize(
@@ -51,20 +63,61 @@ class Home:
             self.materialize(assets, partition)
         return caught.value
 
-    def rows(self, columns: str = "*") -> list[dict[str, Any]]:
-        told = "* exclude (_batch_id)" if columns == "*" else columns
-        query = f"select {told} from silver.thing order by all"
-        return list(self.platform.target.open_warehouse().query(query).to_pylist())
+    def rows(self) -> list[dict[str, Any]]:
+        found = self.platform.target.open_warehouse().read(TableName("silver", "thing"))
+        return sorted(found.to_pylist(), key=lambda row: tuple(row.values()))
 
     def files(self) -> set[Path]:
         return {path for path in self.root.parent.rglob("*") if path.is_file()}
 
 
+@pytest.fixture(scope="session")
+def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    """Stand-ins of Cloud Storage and BigQuery: the variables by which they are found."""
+    root = tmp_path_factory.mktemp("buckets")
+    with ExitStack() as stack:
+        server = stack.enter_context(parts.bigquery(root))
+        proxy = stack.enter_context(bigquery_proxy.proxied(server.url))
+        yield {
+            "STORAGE_EMULATOR_HOST": stack.enter_context(gcs.serving(root)),
+            "BIGQUERY_EMULATOR_HOST": proxy.url,
+            "BIGQUERY_STORAGE_EMULATOR_HOST": stack.enter_context(
+                bigquery_storage.serving(server, proxy)
+            ).url,
+            "GOOGLE_CLOUD_PROJECT": "acme",
+        }
+
+
 @pytest.fixture
-def home(tmp_path: Path, instance: dg.DagsterInstance) -> Home:
+def clients() -> Iterator[None]:
+    """They are kept by process, and belong to one server."""
+    for kept in (gcs_client, storage_reader):
+        kept.cache_clear()
+    yield
+    for kept in (gcs_client, storage_reader):
+        kept.cache_clear()
+
+
+@pytest.fixture
+def home(
+    request: pytest.FixtureRequest,
+    tmp_path: Path,
+    instance: dg.DagsterInstance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Home:
     root = tmp_path / "root"
     root.mkdir()
-    return Home(root, instance)
+    if getattr(request, "param", "duckdb") == "duckdb":
+        return Home(root, instance, f"{root}/lake", f"duckdb://{root}/w.duckdb")
+    request.getfixturevalue("clients")
+    for name, value in {**request.getfixturevalue("google"), "MALACATE_HOME": str(root)}.items():
+        monkeypatch.setenv(name, value)
+    name = f"b{uuid4().hex[:12]}"
+    storage.Client("acme", credentials=AnonymousCredentials()).create_bucket(name)
+    return Home(root, instance, f"gs://{name}", f"bigquery://{name}")
+
+
+on_both_engines = pytest.mark.parametrize("home", ["duckdb", "bigquery"], indirect=True)
 
 
 def thing(
@@ -111,6 +164,7 @@ EVERY_TYPE = pa.table(
 )
 
 
+@on_both_engines
 @pytest.mark.parametrize("manager", ["warehouse", "lake"])
 def test_an_arrow_table_comes_back_as_it_went_in(home: Home, manager: str) -> None:
     seen: list[pa.Table] = []
@@ -127,6 +181,57 @@ def test_a_frame_comes_back_as_a_frame_without_its_index(home: Home, manager: st
     assert list(seen[0].columns) == ["n", "name"]
     assert seen[0]["n"].tolist() == [1, 2]
     assert seen[0]["name"].isna().tolist() == [False, True]
+
+
+@pytest.fixture
+def pl(monkeypatch: pytest.MonkeyPatch) -> Any:
+    parts.POLARS.require()
+    monkeypatch.syspath_prepend(parts.POLARS.folder)
+    return importlib.import_module("polars")
+
+
+@on_both_engines
+@pytest.mark.parametrize("manager", ["warehouse", "lake"])
+def test_a_polars_frame_comes_back_as_one(home: Home, pl: Any, manager: str) -> None:
+    frame = pl.DataFrame(
+        {
+            "n": [2**53 + 1, None],
+            "name": ["ñ", None],
+            "kind": pl.Series(["a", "b"], dtype=pl.Categorical),
+            "made_at": [datetime(2026, 1, 2, 3, tzinfo=UTC), None],
+            "at_time": [time(1, 2, 3), None],
+            "price": pl.Series([Decimal("1.20"), None], dtype=pl.Decimal(12, 2)),
+            "tags": [["a"], []],
+        }
+    )
+    seen: list[Any] = []
+    home.materialize([thing(lambda _: frame, manager=manager), reader(pl.DataFrame, seen)])
+    assert isinstance(seen[0], pl.DataFrame)
+    assert seen[0].columns == frame.columns
+    assert sorted(seen[0].rows(), key=repr) == sorted(frame.rows(), key=repr)
+
+
+@pytest.mark.parametrize("manager", ["warehouse", "lake"])
+def test_what_polars_made_is_given_as_what_the_reader_names(
+    home: Home, pl: Any, manager: str
+) -> None:
+    seen: list[Any] = []
+    made = thing(lambda _: pl.DataFrame({"n": [1, 2]}), manager=manager)
+    for kind in (pa.Table, pd.DataFrame, pl.DataFrame):
+        home.materialize([made, reader(kind, seen)])
+    assert [type(one) for one in seen] == [pa.Table, pd.DataFrame, pl.DataFrame]
+
+
+def test_a_partition_may_be_a_polars_frame(home: Home, pl: Any) -> None:
+    for name, values in (("north", [9.0]), ("south", [3.0]), ("north", [1.0, 2.0])):
+        made = pl.DataFrame({"region": [name] * len(values), "x_t": values})
+        home.materialize([thing(lambda _, made=made: made, STATIC, "region")], name)
+    assert by_region(home) == {"north": [1.0, 2.0], "south": [3.0]}
+
+
+def test_the_managers_do_not_import_polars() -> None:
+    code = "import sys, malacate.orchestration.io_managers; sys.exit('polars' in sys.modules)"
+    subprocess.run([sys.executable, "-c", code], check=True)
 
 
 def test_what_is_told_of_a_table(home: Home) -> None:
@@ -171,11 +276,12 @@ def regions(rows: dict[str, list[float]], names: Sequence[str] = ("region", "x_t
 
 def by_region(home: Home) -> dict[str, list[float]]:
     found: dict[str, list[float]] = {}
-    for row in home.rows("region, x_t"):
+    for row in home.rows():
         found.setdefault(row["region"], []).append(row["x_t"])
     return found
 
 
+@on_both_engines
 def test_a_partition_is_replaced_and_no_other_is_touched(home: Home) -> None:
     rows = {"north": [1.0, 2.0], "south": [3.0], "it's": [4.0]}
     for name in rows:
@@ -194,6 +300,7 @@ def test_the_order_of_columns_does_not_matter(home: Home) -> None:
     assert by_region(home) == {"north": [1.0], "south": [2.0]}
 
 
+@on_both_engines
 def test_a_partition_without_rows_empties_it(home: Home) -> None:
     for rows in ({"north": [1.0]}, {"north": []}):
         home.materialize([thing(regions(rows), STATIC, "region")], "north")
@@ -211,6 +318,7 @@ def test_a_partition_that_lacks_its_column_leaves_everything_as_it_was(home: Hom
     assert home.rows() == before
 
 
+@on_both_engines
 @pytest.mark.parametrize("other", ["south", None])
 def test_a_row_outside_its_partition_is_refused_as_it_would_come_twice(
     home: Home, other: str | None
@@ -228,6 +336,7 @@ def test_an_instant_at_the_end_of_a_day_is_not_of_that_day(home: Home) -> None:
     assert home.refused([made], "2026-01-02").reason == "outside_partition"
 
 
+@on_both_engines
 @pytest.mark.parametrize("manager", ["warehouse", "lake"])
 def test_a_reader_without_partitions_gets_all_of_them(home: Home, manager: str) -> None:
     seen: list[pa.Table] = []
@@ -254,6 +363,7 @@ def days(hours: Sequence[int]) -> Callable[[str | None], pa.Table]:
     return make
 
 
+@on_both_engines
 def test_a_day_is_replaced_from_midnight_to_midnight(home: Home) -> None:
     for day in ("2026-01-01", "2026-01-02", "2026-01-03"):
         home.materialize([thing(days([0, 23]), DAYS, "made_at")], day)
@@ -262,6 +372,7 @@ def test_a_day_is_replaced_from_midnight_to_midnight(home: Home) -> None:
     assert found == [(1, 0), (1, 23), (2, 5), (3, 0), (3, 23)]
 
 
+@on_both_engines
 def test_a_reader_of_a_day_gets_that_day(home: Home) -> None:
     seen: list[pa.Table] = []
     made = thing(days([0, 23]), DAYS, "made_at")
@@ -271,6 +382,7 @@ def test_a_reader_of_a_day_gets_that_day(home: Home) -> None:
     assert seen[0].num_rows == 2
 
 
+@on_both_engines
 def test_one_run_over_many_days_replaces_all_of_them(home: Home) -> None:
     def make(_: str | None) -> pa.Table:
         return pa.concat_tables(days([7])(f"2026-01-0{day}") for day in (1, 2, 3))

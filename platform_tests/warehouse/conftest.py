@@ -3,7 +3,8 @@ from pathlib import Path
 
 import pytest
 from google.cloud import bigquery
-from platform_tests.emulators import bigquery_proxy, parts
+from platform_tests.emulators import bigquery_proxy, bigquery_storage, parts
+from platform_tests.warehouse.derivations import derivation_engine  # noqa: F401
 from platform_tests.warehouse.engines import (
     DATASETS,
     ENGINES,
@@ -14,6 +15,8 @@ from platform_tests.warehouse.engines import (
     on_gcp,
 )
 
+from malacate.orchestration.bigquery import emulated_reader
+
 
 @pytest.fixture(scope="session")
 def bigquery_server() -> Iterator[parts.BigQuery]:
@@ -22,10 +25,23 @@ def bigquery_server() -> Iterator[parts.BigQuery]:
 
 
 @pytest.fixture(scope="session")
-def bigquery_url(bigquery_server: parts.BigQuery) -> Iterator[str]:
-    """Through the proxy, which refuses an id that is taken, as the service does."""
+def bigquery_proxied(bigquery_server: parts.BigQuery) -> Iterator[bigquery_proxy.Proxy]:
     with bigquery_proxy.proxied(bigquery_server.url) as proxy:
-        yield proxy.url
+        yield proxy
+
+
+@pytest.fixture(scope="session")
+def bigquery_url(bigquery_proxied: bigquery_proxy.Proxy) -> str:
+    """Through the proxy, which refuses an id that is taken, as the service does."""
+    return bigquery_proxied.url
+
+
+@pytest.fixture(scope="session")
+def storage(
+    bigquery_server: parts.BigQuery, bigquery_proxied: bigquery_proxy.Proxy
+) -> Iterator[bigquery_storage.Storage]:
+    with bigquery_storage.serving(bigquery_server, bigquery_proxied) as serving:
+        yield serving
 
 
 @pytest.fixture(scope="session")
@@ -43,5 +59,7 @@ def engine(request: pytest.FixtureRequest, tmp_path: Path) -> Engine:
     if request.param == "gcp":
         request.getfixturevalue("own_project")
         return on_gcp(tmp_path)
-    server, url = map(request.getfixturevalue, ("bigquery_server", "bigquery_url"))
-    return on_bigquery(server, url)
+    server, url, storage = map(
+        request.getfixturevalue, ("bigquery_server", "bigquery_url", "storage")
+    )
+    return on_bigquery(server, url, storage=emulated_reader(storage.url))

@@ -1,6 +1,7 @@
 """Every statement that is sent to BigQuery passes GoogleSQL's own analyzer, as things stand."""
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -8,14 +9,15 @@ import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 from platform_tests.emulators import parts
-from platform_tests.warehouse import test_derive as derived
+from platform_tests.warehouse import test_fold, test_hourly
 from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
 from platform_tests.warehouse.engines import Engine, on_bigquery
 from platform_tests.warehouse.test_warehouse import HOSTILE, REJECT, TYPED_IN_BIGQUERY, rows
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column
-from malacate.warehouse.derive import Fold, HourlyStats
+from malacate.warehouse.fold import Fold
+from malacate.warehouse.hourly import HourlyStats
 from malacate.warehouse.protocol import Partition
 
 KINDS = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -107,10 +109,33 @@ def test_tables_that_grow_and_widen_are_googlesql(engine: Engine) -> None:
 
 def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     warehouse = engine.warehouse
-    log, fold = Batches(engine.lake, derived.LOG), Fold(derived.STATE)
-    hours = HourlyStats(derived.HOURS, 4)
-    readings = Batches(engine.lake, derived.READING)
-    warehouse.publish([log.of(drop("1"), [derived.change("I", ("a", 1), 1, 1)], derives=fold)])
-    warehouse.publish([readings.of(drop("2"), [derived.reading(0)], derives=hours)])
-    assert warehouse.read(derived.STATE.name).num_rows == 1
-    assert warehouse.read(derived.HOURS.name).num_rows == 1
+    log, fold = Batches(engine.lake, test_fold.LOG), Fold(test_fold.STATE)
+    hours = HourlyStats(test_hourly.HOURS, 4)
+    readings = Batches(engine.lake, test_hourly.READING)
+    changes = test_fold.placed([test_fold.change("I", test_fold.A, (1, "x"), 1)])
+    warehouse.publish([log.of(drop("1"), changes, derives=fold)])
+    warehouse.publish([readings.of(drop("2"), [test_hourly.reading(0)], derives=hours)])
+    assert warehouse.read(test_fold.STATE.name).num_rows == 1
+    assert warehouse.read(test_hourly.HOURS.name).num_rows == 1
+
+
+@pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])
+@pytest.mark.parametrize("key", [("id",), ("id", "on"), ("id", "real")])
+def test_what_is_pruned_is_googlesql(
+    engine: Engine, kind: pa.DataType, key: tuple[str, ...]
+) -> None:
+    columns = (Column("id", pa.int64(), True), Column("on", kind), Column("real", pa.float64()))
+    parted = replace(table(*columns, key=key), partitioned_by="on", description="it's")
+    at = datetime(2026, 3, 1, 7, 30, tzinfo=UTC if kind == pa.timestamp("us", "UTC") else None)
+    given = [{"id": 1, "on": at.date() if kind == pa.date32() else at, "real": 0.5}, {"id": 2}]
+    warehouse = engine.warehouse
+    drops, windows = (Batches(engine.lake, parted, m) for m in (WriteMode.APPEND, WriteMode.UPSERT))
+    for version in (1, 2):
+        warehouse.publish([drops.of(drop(version=version), given)])
+    warehouse.publish([windows.of(window(None, 5), given, keys=given)])
+    warehouse.publish([windows.of(window(5, 9), given[:1])])
+    inside = Partition("id", 0, 5)
+    by_id = Batches(engine.lake, parted, WriteMode.PARTITION).of(drop("p"), given, partition=inside)
+    warehouse.publish([by_id])
+    assert warehouse.read(parted.name, ["id"]).num_rows == 2
+    assert warehouse.pause(parted.name) == 0.0

@@ -6,8 +6,10 @@ import dagster as dg
 
 from malacate.orchestration.control import control_files
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
+from malacate.orchestration.raw_assets import POOL
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.upkeep import daily_upkeep
+from malacate.orchestration.warehouse_cost import warehouse_cost
 
 FILES = (
     "raw/lab/rock_quality",
@@ -39,4 +41,5 @@ def resources() -> dg.Definitions:
         schedules=[daily_upkeep],
         executor=dg.in_process_executor,
     )
-    return dg.Definitions.merge(shared, control_files(FILES))
+    cost = warehouse_cost(["ops/column_lineage"], POOL, platform.target.engine)
+    return dg.Definitions.merge(shared, control_files(FILES), dg.Definitions(assets=[cost]))

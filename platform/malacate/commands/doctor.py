@@ -9,14 +9,16 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
-from malacate.commands.project import Json, routes, show, target
+from malacate.commands.doctor_slots import fixed, looked_at, published
+from malacate.commands.project import Json, opened, routes, show, target
 from malacate.components.dbt_models import executable
 from malacate.errors import MalacateError
 from malacate.orchestration.raw_assets import RawAsset
+from malacate.sources.cdc.slot import ReplicationSlot, SlotTable
 from malacate.sources.databases import DatabaseTable
 from malacate.sources.databases_postgres import catalog, quoted_path
 from malacate.sources.selection import Selection
@@ -25,14 +27,20 @@ from malacate.warehouse.protocol import Warehouse
 Finding = tuple[str, bool, str, str]
 """What was looked at, whether it is right, what was found, and the fix."""
 
+Fix = Annotated[
+    bool, typer.Option("--fix", help="First make publications and slots that are missing or lost.")
+]
 LOOKED_AT = 10_000
 """Objects of a place that are looked at, at most."""
 
 _CLOSED = "select 1 from pg_namespace where nspname = %s and not has_schema_privilege(oid, 'usage')"
 
 
-def doctor(as_json: Json = False) -> None:
+def doctor(as_json: Json = False, fix: Fix = False) -> None:
     """Look at connections, privileges, versions and folders. Exit 1 if something needs a fix."""
+    if fix:
+        for line in fixed(routes(), opened()):
+            typer.echo(line, err=True)
     findings = [*_machine(), *_target(), *_sources()]
     rows = [
         {"what": what, "is_right": right, "found": found, "fix": "" if right else fix}
@@ -68,6 +76,7 @@ def _sources() -> Iterator[Finding]:
         return
     yield "declarations", True, f"{len(found)} raw tables", ""
     seen: set[str] = set()
+    slots: list[ReplicationSlot] = []
     for raw in found:
         reads = raw.route.source
         if isinstance(reads, DatabaseTable):
@@ -75,8 +84,20 @@ def _sources() -> Iterator[Finding]:
                 yield _tried(f"{raw.route.table.source} database", partial(_version, reads))
                 seen.add(reads.url)
             yield _tried(_named(raw), partial(_readable, reads))
+        elif isinstance(reads, SlotTable):
+            if reads.slot not in slots:
+                yield from _slot(reads, found)
+            slots.append(reads.slot)
         else:
             yield _tried(_named(raw), partial(_files, reads))
+
+
+def _slot(reads: SlotTable, found: list[RawAsset]) -> Iterator[Finding]:
+    try:
+        warehouse = target().open_warehouse()
+        yield from looked_at(reads.slot, published(reads.slot, found, warehouse))
+    except MalacateError as error:
+        yield f"{reads.slot.server.name} slot", False, error.actual or error.what, error.advice
 
 
 def _named(raw: RawAsset) -> str:

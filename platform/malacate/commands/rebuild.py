@@ -2,12 +2,13 @@
 
 import time
 from enum import StrEnum
-from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.console import Console
 
 from malacate.commands.project import Json, opened, routes, show, target
+from malacate.ledger.aside import put_aside
 from malacate.orchestration.environment import resolve
 
 
@@ -21,22 +22,21 @@ class Lost(StrEnum):
 def rebuild(
     lost: Annotated[Lost, typer.Argument(help="What to make again.")], as_json: Json = False
 ) -> None:
-    """Rebuild the ledger from lake and warehouse, or the warehouse from the lake.
+    """Rebuild the ledger from lake and warehouse, or the raw tables from the lake.
 
-    The old file is moved aside, never deleted. Run silver and gold again afterwards.
+    What stands is put aside, never deleted. Stop `make dev` before, run silver and gold afterwards.
     """
-    chosen = target()
-    url = chosen.ledger if lost is Lost.LEDGER else chosen.warehouse
-    _aside(Path(resolve(url).partition("://")[2].replace("//", "/")))
+    chosen, declared = target(), routes()
+    stamp = time.strftime("%Y%m%dT%H%M%S")
+    if lost is Lost.LEDGER:
+        kept = put_aside(resolve(chosen.ledger), stamp)
+    else:
+        tables = [[table.name for table in raw.route.tables] for raw in declared]
+        kept = chosen.open_warehouse().put_aside(tables, stamp)
+    if kept:
+        Console(stderr=True).print(f"What stood is kept in {kept}.", soft_wrap=True)
     platform, rows = opened(), []
-    for raw in routes():
+    for raw in declared:
         landings = platform.rebuild(raw.route)
         rows.append({"table": "/".join(raw.key.path), "landings": landings})
     show(rows, as_json, f"Rebuilt the {lost.value}")
-
-
-def _aside(file: Path) -> None:
-    stamp = time.strftime("%Y%m%dT%H%M%S")
-    for path in (file, *(file.with_name(file.name + tail) for tail in (".wal", "-wal", "-shm"))):
-        if path.exists():
-            path.rename(path.with_name(f"{path.name}.{stamp}"))

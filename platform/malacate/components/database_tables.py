@@ -5,7 +5,7 @@ from pathlib import Path
 import dagster as dg
 
 from malacate.batch import WriteMode
-from malacate.components.declared import promised
+from malacate.components.declared import engine_of, promised
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.ingest import Route
@@ -41,7 +41,7 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, with its checks."""
-        return definitions_of(self.raw_assets(context.path))
+        return definitions_of(self.raw_assets(context.path), engine_of(context))
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -60,8 +60,7 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
             _require(table, cursor)
         source = DatabaseTable(table, self.url, cursor, resolve=resolve)
         mode = WriteMode.UPSERT if cursor else WriteMode.SNAPSHOT
-        kinds = frozenset({"postgres", "duckdb"})
-        return RawAsset(Route(table, source, mode), kinds, cron=self.cron)
+        return RawAsset(Route(table, source, mode), frozenset({"postgres"}), cron=self.cron)
 
 
 def _require_cron(cron: str) -> None:

@@ -18,6 +18,8 @@ from dagster_dbt import (
 )
 
 from malacate.names import TableName
+from malacate.orchestration.cost import Spender, within_budget
+from malacate.orchestration.dbt_cost import MAXIMUM_BYTES, DbtCost, strictest
 from malacate.orchestration.dbt_metadata import described
 from malacate.orchestration.lineage import lineage_asset
 from malacate.orchestration.raw_assets import POOL
@@ -86,16 +88,25 @@ class DbtModels(dg.Component, dg.Model, dg.Resolvable):
             pool=POOL,
         )
         def models(context: dg.AssetExecutionContext, platform: Platform) -> Iterator[Any]:
-            warehouse = platform.target.open_warehouse()
-            os.environ[WAREHOUSE] = warehouse.location
+            target = platform.target
+            warehouse = target.open_warehouse(Spender("dbt", context.run.run_id))
+            selected = [key.to_user_string() for key in context.selected_asset_keys]
+            most = strictest(target, selected)
+            os.environ.update({WAREHOUSE: warehouse.location, MAXIMUM_BYTES: str(most or "")})
             dbt = DbtCliResource(project_dir=project, dbt_executable=executable())
             build = dbt.cli(["build", "--exclude-resource-type", "unit_test"], context=context)
-            yield from described(
-                build.stream(), warehouse, lambda: build.get_artifact("manifest.json")["nodes"]
-            )
+            with within_budget():
+                yield from described(
+                    build.stream(),
+                    warehouse,
+                    lambda: build.get_artifact("manifest.json")["nodes"],
+                    DbtCost(target, warehouse, context.run.run_id, build, most),
+                )
 
         served = [key for key in models.keys if key.path[0] == self.served_layer]
-        return dg.Definitions(assets=[models, lineage_asset(self.served_layer, served, POOL)])
+        return dg.Definitions(
+            assets=[models, lineage_asset(self.served_layer, served, POOL, target.engine)]
+        )
 
 
 def executable() -> str:

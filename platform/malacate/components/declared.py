@@ -16,6 +16,7 @@ from malacate.contracts.odcs import read_contract
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.orchestration.raw_assets import RawAsset
+from malacate.orchestration.target import TARGETS, chosen
 
 CONTRACT = "contract.odcs.yaml"
 _FILE_KEYS = ("type", "attributes", "template_vars_module", "requirements", "post_processing")
@@ -52,6 +53,11 @@ def promised(folder: Path, source: str, names: list[str]) -> dict[str, Table]:
                 reason="no_contract",
             )
     return {name: tables[name] for name in names}
+
+
+def engine_of(context: dg.ComponentLoadContext) -> str:
+    """The kind of warehouse of the chosen target; ``targets.yaml`` is beside the declarations."""
+    return chosen(context.defs_module_path.parent / TARGETS).engine
 
 
 def raw_assets(defs_folder: Path) -> list[RawAsset]:
@@ -115,7 +121,13 @@ def load_declared(defs_folder: Path) -> dg.Definitions:
         # Dagster warns of unfinished features that it uses itself, once for every component.
         warnings.simplefilter("ignore", dg.BetaWarning)
         warnings.simplefilter("ignore", dg.PreviewWarning)
-        return dg.ComponentTree.for_project(defs_folder).build_defs_at_path(defs_folder)
+        try:
+            return dg.ComponentTree.for_project(defs_folder).build_defs_at_path(defs_folder)
+        except Exception as error:
+            if isinstance(error.__cause__, ConfigError):
+                # Dagster wraps it in a picture of the folder; it names file and line itself.
+                raise error.__cause__ from None
+            raise
 
 
 def _component(document: Document) -> Declaration | None:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from pydantic import Field
 
 from malacate.batch import WriteMode
-from malacate.components.declared import promised
+from malacate.components.declared import engine_of, promised
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import arrow_type, sql_type
 from malacate.errors import ConfigError, ContractError
@@ -118,7 +118,10 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """One asset per table, its checks, and its sensor."""
-        return with_doorbells(self.raw_assets(context.path), self.interval_seconds, self.notices)
+        engine = engine_of(context)
+        return with_doorbells(
+            self.raw_assets(context.path), engine, self.interval_seconds, self.notices
+        )
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -136,7 +139,7 @@ class FileDrops(dg.Component, dg.Model, dg.Resolvable):
             table, source, WriteMode.APPEND, drop.overwrite,
             duplicates=drop.duplicates, after_load=drop.after_load,
         )  # fmt: skip
-        return RawAsset(route, frozenset({form.name, "duckdb"}), of_files=True)
+        return RawAsset(route, frozenset({form.name}), of_files=True)
 
 
 def observe(source: str, folder: str, drop: DropOf) -> Table:

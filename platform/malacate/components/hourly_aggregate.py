@@ -5,14 +5,14 @@ from pathlib import Path
 import dagster as dg
 
 from malacate.batch import WriteMode
-from malacate.components.declared import promised
+from malacate.components.declared import engine_of, promised
 from malacate.components.file_drops import FormatOf
 from malacate.ingest import Route
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
 from malacate.orchestration.stores import store
 from malacate.sources.files import FileDrops, all_files
-from malacate.warehouse.derive import HourlyStats
+from malacate.warehouse.hourly import HourlyStats
 
 
 class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
@@ -29,7 +29,9 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The readings, the hours, their checks, and a sensor."""
-        return with_doorbells(self.raw_assets(context.path), self.interval_seconds)
+        return with_doorbells(
+            self.raw_assets(context.path), engine_of(context), self.interval_seconds
+        )
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -39,4 +41,4 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
         drops = FileDrops(readings, found, form)
         hours = HourlyStats(tables[self.hours], self.expected_per_hour)
         route = Route(readings, drops, WriteMode.APPEND, derives=hours)
-        return [RawAsset(route, frozenset({form.name, "duckdb"}), repeats=True, of_files=True)]
+        return [RawAsset(route, frozenset({form.name}), repeats=True, of_files=True)]

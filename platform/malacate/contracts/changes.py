@@ -33,7 +33,7 @@ CHANGE_COLUMNS = (
     Column("_read_at", _UTC, False, "when it was captured"),
     Column("_event_id", pa.string(), True, "identity of the change at its source"),
     Column("_file", pa.string(), False, "object or slot that it came in"),
-    Column("_file_row", pa.int64(), False, "its place in there, from 0"),
+    Column("_file_row", pa.int64(), True, "its place in the batch; alone there with its _seq"),
     Column("_missing", pa.string(), False, "columns that were not sent, by commas: unchanged"),
 )
 """What a change carries beside the columns of its table."""

@@ -125,6 +125,7 @@ def _column(document: Document, place: Place, item: SchemaProperty) -> Column:
         max_length=options.get("maxLength"),
         allowed=tuple(str(choice.value) for choice in item.enum or ()),
         format=str(custom.get("format", "")),
+        immutable=bool(custom.get("immutable", False)),
     )
 
 

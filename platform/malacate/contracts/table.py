@@ -16,7 +16,8 @@ class Column:
     """A promised column. ``name`` is the warehouse's, ``delivered_as`` the source's.
 
     ``aliases`` are names under which earlier deliveries carried it; ``since`` is the version of
-    the contract that added it, so older deliveries may lack it. Bounds are inclusive.
+    the contract that added it, so older deliveries may lack it. Bounds are inclusive. One that is
+    ``immutable`` never changes for a key: its source promises that.
     """
 
     name: str
@@ -34,6 +35,7 @@ class Column:
     max_length: int | None = None
     allowed: tuple[str, ...] = ()
     format: str = ""
+    immutable: bool = False
 
     @property
     def delivered_as(self) -> str:
@@ -77,6 +79,12 @@ class Table:
     def source(self) -> str:
         """The source it belongs to: ``raw_crm.account`` is of ``crm``."""
         return self.name.schema.partition("_")[2]
+
+    @property
+    def keeps_partition(self) -> bool:
+        """Whether all versions of a row are in one partition: so a key tells where it stands."""
+        column = self.by_name.get(self.partitioned_by)
+        return column is not None and (column.immutable or column.name in self.key)
 
     def having(self, *extra: Column, name: str | None = None) -> "Table":
         """The same table with more columns, perhaps under another name."""

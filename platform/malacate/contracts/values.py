@@ -17,6 +17,7 @@ ADVICE = {
     "aliases": "Use a list of names, each in quotes: ['tonnes', 'tons'].",
     "since": "Use the version of the contract that added the column, in quotes.",
     "format": "Use the text of a format, in quotes.",
+    "immutable": "Use true or false.",
     "minimum": "Use a number.",
     "maximum": "Use a number.",
     "pattern": "Use a regular expression as RE2 takes it, in quotes.",
@@ -46,6 +47,7 @@ COLUMN: Mapping[str, TypeAdapter[Any]] = {
     "aliases": _of(list[str]),
     "since": _of(str | _Number),
     "format": _of(str),
+    "immutable": _of(Annotated[bool, Strict()]),
 }
 OPTIONS: Mapping[str, TypeAdapter[Any]] = {
     "minimum": _of(_Number),

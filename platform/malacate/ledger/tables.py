@@ -104,3 +104,25 @@ LOOK = sa.Table(
     sa.Column("cursor", sa.Text, nullable=False),
 )
 """Where the next look at a table's drops goes on; without a row it looks at everything."""
+
+COST = sa.Table(
+    "cost",
+    METADATA,
+    sa.Column("job_id", sa.String(255), primary_key=True),
+    sa.Column("asset", sa.Text, nullable=False),
+    sa.Column("run", sa.String(64), nullable=False),
+    sa.Column("kind", sa.String(16), nullable=False),
+    sa.Column("url", sa.Text, nullable=False),
+    sa.Column("bytes_estimated", sa.BigInteger),
+    sa.Column("accuracy", sa.String(16), nullable=False),
+    sa.Column("bytes_billed", sa.BigInteger),
+    sa.Column("slot_ms", sa.BigInteger),
+    sa.Column("usd", sa.Float),
+    sa.Column("at", sa.Float, nullable=False),
+    sa.Column("day_on", sa.String(10), nullable=False),
+    sa.Index("cost_of_run", "run", "asset"),
+)
+"""One row per statement that the warehouse bills; nothing billed is known of one that was cut off.
+
+``accuracy`` is what the warehouse says of its estimate.
+"""

@@ -1,7 +1,8 @@
 """The BigQuery warehouse of a target's URL, its client through Dagster's resource.
 
-``bigquery://project?location=EU``; ``key`` names a CMEK, ``most_bytes`` what one statement may
-read. Credentials are the application's default; with ``BIGQUERY_EMULATOR_HOST`` there are none.
+``bigquery://project?location=EU``; ``key`` names a CMEK. Credentials are the application's default;
+with ``BIGQUERY_EMULATOR_HOST`` there are none, and rows come as JSON unless
+``BIGQUERY_STORAGE_EMULATOR_HOST`` names the emulator's gRPC too.
 """
 
 import os
@@ -12,20 +13,25 @@ from urllib.parse import parse_qs, urlsplit
 from malacate.errors import ConfigError
 from malacate.lake.lake import Lake
 from malacate.warehouse.bigquery import BigQueryWarehouse
-from malacate.warehouse.bigquery_jobs import Jobs
+from malacate.warehouse.bigquery_jobs import Jobs, page
+from malacate.warehouse.cost import Meter
 
-_KEYS = ("location", "key", "most_bytes")
+__all__ = ["estimated", "page", "reader", "warehouse"]
+
+_KEYS = ("location", "key")
 
 
-def warehouse(url: str, lake: Lake) -> BigQueryWarehouse:
-    """The warehouse at ``url``, which loads what has landed in ``lake``, a bucket of GCS."""
+def warehouse(url: str, lake: Lake, meter: Meter) -> BigQueryWarehouse:
+    """The warehouse at ``url``, which loads what has landed in ``lake``, a bucket of GCS.
+
+    ``meter`` is told of every statement.
+    """
     parts = urlsplit(url)
     given = {name: values[-1] for name, values in parse_qs(parts.query).items()}
-    most = given.get("most_bytes", "")
-    if not parts.netloc or given.keys() - set(_KEYS) or (most and not most.isdecimal()):
+    if not parts.netloc or given.keys() - set(_KEYS):
         raise ConfigError(
             "a BigQuery URL has no project, or a setting that is not known",
-            f"Write bigquery://project?location=EU; it may have {', '.join(_KEYS)}, a number.",
+            f"Write bigquery://project?location=EU; it may have {', '.join(_KEYS)}.",
             object=url,
             reason="bad_url",
         )
@@ -37,9 +43,14 @@ def warehouse(url: str, lake: Lake) -> BigQueryWarehouse:
             reason="lake_unreachable",
         )
     location = given.get("location")
-    jobs = Jobs(_client(parts.netloc, location), most_bytes=int(most) if most else None)
-    by_rest = bool(os.environ.get("BIGQUERY_EMULATOR_HOST"))
-    return BigQueryWarehouse(jobs, lake.uri, location, given.get("key"), by_rest)
+    jobs = Jobs(_client(parts.netloc, location), meter=meter, key=given.get("key"))
+    return BigQueryWarehouse(jobs, lake.uri, location, given.get("key"), reader())
+
+
+def estimated(warehouse: Any, job_id: str, location: str) -> int | None:
+    """What BigQuery had estimated of a job that dbt began in the project of ``warehouse``."""
+    jobs = Jobs(_client(warehouse.location, None))
+    return jobs.estimated(job_id, location)
 
 
 @cache
@@ -54,3 +65,27 @@ def _client(project: str, location: str | None) -> Any:
 
     with BigQueryResource(project=project, location=location).get_client() as client:
         return client
+
+
+@cache
+def reader() -> Any:
+    """The client of the Storage Read API; ``None`` where it, or an emulator of it, is absent."""
+    emulator = os.environ.get("BIGQUERY_STORAGE_EMULATOR_HOST")
+    if not emulator and os.environ.get("BIGQUERY_EMULATOR_HOST"):
+        return None
+    try:
+        from google.cloud.bigquery_storage import BigQueryReadClient
+    except ImportError:
+        return None
+    client: Any = BigQueryReadClient
+    return emulated_reader(emulator) if emulator else client()
+
+
+def emulated_reader(address: str) -> Any:
+    """A client of the Storage Read API at ``address``, without credentials or encryption."""
+    import grpc
+    from google.cloud.bigquery_storage import BigQueryReadClient
+
+    channel = grpc.insecure_channel(address, [("grpc.max_receive_message_length", -1)])
+    client: Any = BigQueryReadClient
+    return client(transport=client.get_transport_class("grpc")(channel=channel))

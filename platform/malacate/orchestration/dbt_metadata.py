@@ -18,6 +18,7 @@ from sqlglot.optimizer.scope import build_scope
 from malacate.contracts.types import sql_type
 from malacate.errors import ContractError
 from malacate.names import TableName
+from malacate.orchestration.dbt_cost import DbtCost
 from malacate.warehouse.protocol import Warehouse
 
 
@@ -25,18 +26,34 @@ def described(
     events: Iterable[Any],
     warehouse: Warehouse,
     manifest_nodes: Callable[[], Mapping[str, Mapping[str, Any]]],
+    cost: DbtCost | None = None,
 ) -> Iterator[Any]:
-    """The events of a dbt build, models with their metadata; an error of dbt is raised last."""
+    """The events of a dbt build, models with their metadata; an error of dbt is raised last.
+
+    With a ``cost``, models come with what they cost, and ``OutOfBudget`` if one may not.
+    """
     kept, error = _exhaust(events)
     nodes, catalog = manifest_nodes(), _Catalog(warehouse)
+    models = {name: node for name, node in nodes.items() if node["resource_type"] == "model"}
+    names = {name: "/".join(_table(node).key) for name, node in models.items()}
+    if cost is not None:
+        cost.note(names)
     for event in kept:
-        node = nodes.get(str(_value(event, "unique_id")))
-        if node is None or node["resource_type"] != "model":
+        name = str(_value(event, "unique_id"))
+        if name not in models:
             yield event
         else:
-            yield event.with_metadata({**event.metadata, **catalog.metadata(node)})
+            spent = cost.metadata(names[name]) if cost is not None else {}
+            told = {**catalog.metadata(models[name]), **spent}
+            yield event.with_metadata({**event.metadata, **told})
+    if error is not None and cost is not None:
+        cost.require_within(names)
     if error is not None:
         raise error
+
+
+def _table(node: Mapping[str, Any]) -> TableName:
+    return TableName(node["schema"], node["alias"])
 
 
 def _exhaust(events: Iterable[Any]) -> tuple[list[Any], Exception | None]:
@@ -62,7 +79,7 @@ class _Catalog:
 
     def metadata(self, node: Mapping[str, Any]) -> dict[str, Any]:
         """Rows, columns with their docs, and lineage of one model."""
-        name = TableName(node["schema"], node["alias"])
+        name = _table(node)
         columns = self._columns(name)
         if not columns:
             return {}

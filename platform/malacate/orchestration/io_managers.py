@@ -1,9 +1,12 @@
 """IO managers for assets written in Python: tables in the warehouse, Parquet in the lake.
 
 Both land Parquet first; the warehouse then publishes it as every raw table is published. Values
-are Arrow tables or pandas frames; nothing is pickled.
+are Arrow tables, pandas frames or, where it is installed, Polars frames; an asset that names one of
+these as its argument's type is given that. Nothing is pickled. Names of columns are never changed:
+those that are not legal, capitals say, are refused.
 """
 
+import sys
 from typing import Any
 
 import dagster as dg
@@ -19,6 +22,7 @@ from malacate.lake.lake import folder
 from malacate.lake.landing import Landing
 from malacate.ledger.work import Found
 from malacate.names import TableName, legal
+from malacate.orchestration.cost import Spender, of_run, within_budget
 from malacate.orchestration.metadata import column_schema
 from malacate.orchestration.resources import Platform
 from malacate.warehouse.protocol import Partition, Publication
@@ -32,35 +36,39 @@ class WarehouseIOManager(dg.ConfigurableIOManager):
 
     platform: dg.ResourceDependency[Platform]
 
-    def handle_output(self, context: dg.OutputContext, obj: pa.Table | pd.DataFrame) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Land the value, then publish it in place of the table or of its partition."""
-        ingest = self.platform.ingest()
+        spender = Spender.of(context.asset_key, context.run_id)
+        ingest = self.platform.ingest(spender=spender)
         rows = as_arrow(obj)
         table = _table(context.asset_key, rows.schema)
         partition = _partition(context, table) if context.has_asset_partitions else None
         landing = _land(ingest, context, table, rows)
         mode = WriteMode.SNAPSHOT if partition is None else WriteMode.PARTITION
-        ingest.warehouse.publish([Publication(table, landing, mode, partition=partition)])
+        with within_budget():
+            ingest.warehouse.publish([Publication(table, landing, mode, partition=partition)])
         context.add_output_metadata(
             {
                 "dagster/partition_row_count" if partition else "dagster/row_count": rows.num_rows,
                 "dagster/column_schema": column_schema(table),
                 "dagster/table_name": str(table.name),
+                **of_run(ingest.ledger, spender),
             }
         )
 
     def load_input(self, context: dg.InputContext) -> Any:
         """The table, or the partitions asked for, as the type that the asset names."""
-        warehouse = self.platform.ingest().warehouse
+        warehouse = self.platform.target.open_warehouse(_reader(context))
         upstream = context.upstream_output
         name = TableName.of(context.asset_key.path)
         column = (upstream.definition_metadata or {}).get(PARTITION_COLUMN) if upstream else None
-        if context.has_asset_partitions and column is not None:
-            asked = _ranges(context, str(column))
-            rows = pa.concat_tables(warehouse.read(name, partition=one) for one in asked)
-        else:
-            rows = warehouse.read(name)
-        return rows.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else rows
+        with within_budget():
+            if context.has_asset_partitions and column is not None:
+                asked = _ranges(context, str(column))
+                rows = pa.concat_tables(warehouse.read(name, partition=one) for one in asked)
+            else:
+                rows = warehouse.read(name)
+        return _as_named(context, rows)
 
 
 class LakeIOManager(dg.ConfigurableIOManager):
@@ -68,7 +76,7 @@ class LakeIOManager(dg.ConfigurableIOManager):
 
     platform: dg.ResourceDependency[Platform]
 
-    def handle_output(self, context: dg.OutputContext, obj: pa.Table | pd.DataFrame) -> None:
+    def handle_output(self, context: dg.OutputContext, obj: Any) -> None:
         """Land the value; it is there whole or not at all."""
         rows = as_arrow(obj)
         table = _table(context.asset_key, rows.schema)
@@ -95,17 +103,20 @@ class LakeIOManager(dg.ConfigurableIOManager):
                 source=str(name), object=", ".join(missing[:5]), reason="not_landed",
             )  # fmt: skip
         rows = pa.concat_tables(lake.read(newest[one]) for one in wanted)
-        return rows.to_pandas() if context.dagster_type.typing_type is pd.DataFrame else rows
+        return _as_named(context, rows)
 
 
-def as_arrow(value: pa.Table | pd.DataFrame) -> pa.Table:
+def as_arrow(value: Any) -> pa.Table:
     """The value as Arrow with types that a contract can name; raise for anything else."""
     if isinstance(value, pd.DataFrame):
         value = pa.Table.from_pandas(value, preserve_index=False)
+    elif isinstance(value, _polars_frame()):
+        value = value.to_arrow()
     if not isinstance(value, pa.Table):
         raise ConfigError(
             f"an asset returned {type(value).__name__}",
-            "Return a pyarrow.Table or a pandas.DataFrame, or use another IO manager.",
+            "Return a pyarrow.Table or a pandas.DataFrame (or polars.DataFrame), or use another "
+            "IO manager.",
             reason="not_a_table",
         )
     for name in value.schema.names:
@@ -113,9 +124,37 @@ def as_arrow(value: pa.Table | pd.DataFrame) -> pa.Table:
     return value.cast(pa.schema([(f.name, _stored(f.type)) for f in value.schema]))
 
 
+def _reader(context: dg.InputContext) -> Spender:
+    """The asset that is made of what is read pays for it; outside of a step, who asks."""
+    try:
+        step = context.step_context
+    except dg.DagsterInvariantViolationError:
+        return Spender()
+    made = step.job_def.asset_layer.get_selected_entity_keys_for_node(step.node_handle)
+    keys = sorted(key for key in made if isinstance(key, dg.AssetKey))
+    return Spender.of(keys[0], step.run_id) if keys else Spender()
+
+
+def _as_named(context: dg.InputContext, rows: pa.Table) -> Any:
+    kind = context.dagster_type.typing_type
+    if kind is pd.DataFrame:
+        return rows.to_pandas()
+    if kind in _polars_frame():
+        return sys.modules["polars"].from_arrow(rows)
+    return rows
+
+
+def _polars_frame() -> tuple[Any, ...]:
+    """The type of a Polars frame, if one can be meant: then somebody has imported Polars."""
+    polars = sys.modules.get("polars")
+    return (polars.DataFrame,) if polars else ()
+
+
 def _stored(kind: pa.DataType) -> pa.DataType:
     if pa.types.is_timestamp(kind):
         return pa.timestamp("us", "UTC" if kind.tz else None)
+    if pa.types.is_time64(kind):
+        return pa.time64("us")
     return unencoded(kind)
 
 

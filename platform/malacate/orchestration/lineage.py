@@ -80,7 +80,9 @@ def recorded(instance: dg.DagsterInstance) -> Callable[[dg.AssetKey], Columns]:
     return columns_of
 
 
-def lineage_asset(layer: str, upstream: Sequence[dg.AssetKey], pool: str) -> dg.AssetsDefinition:
+def lineage_asset(
+    layer: str, upstream: Sequence[dg.AssetKey], pool: str, engine: str = "duckdb"
+) -> dg.AssetsDefinition:
     """``ops/column_lineage``: every column of ``layer`` with the source columns behind it."""
     key = dg.AssetKey(["ops", "column_lineage"])
     check = dg.AssetCheckSpec(
@@ -93,7 +95,7 @@ def lineage_asset(layer: str, upstream: Sequence[dg.AssetKey], pool: str) -> dg.
         key=key,
         deps=upstream,
         group_name="ops",
-        kinds={"python", "duckdb"},
+        kinds={"python", engine},
         io_manager_key="warehouse",
         check_specs=[check],
         pool=pool,

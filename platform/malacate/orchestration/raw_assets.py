@@ -1,7 +1,7 @@
 """A route as a Dagster asset: ingest, tell what happened, check it, all in one step."""
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import dagster as dg
 
@@ -9,6 +9,7 @@ from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.ingest import Ingest, Report, Route
 from malacate.orchestration.checks import Promises
+from malacate.orchestration.cost import Spender, of_run, within_budget
 from malacate.orchestration.metadata import (
     column_lineage,
     column_schema,
@@ -24,10 +25,10 @@ POOL = "warehouse"
 
 @dataclass(frozen=True)
 class RawAsset:
-    """How one route is shown: its kinds, and whether its deliveries repeat keys, or are files.
+    """How one route is shown: the kinds of its source, and what its deliveries are.
 
-    ``delivers`` is the source table's name where the raw table has another one. ``cron`` says
-    when it is due, where no doorbell says so.
+    They may repeat keys, and be files. ``delivers`` is the source table's name where the raw table
+    has another one. ``cron`` says when it is due, where no doorbell says so.
     """
 
     route: Route
@@ -62,12 +63,14 @@ class RawAsset:
         return dg.AssetKey(["source", self.route.table.source, name])
 
 
-def definitions_of(raw: list[RawAsset]) -> dg.Definitions:
-    """Assets of the routes, and the source tables they come from."""
-    return dg.Definitions(assets=[*(_asset(one) for one in raw), *(_origin(one) for one in raw)])
+def definitions_of(raw: list[RawAsset], engine: str) -> dg.Definitions:
+    """Assets of the routes, in a warehouse of this kind, and the source tables they come from."""
+    made = [_asset(replace(one, kinds=one.kinds | {engine})) for one in raw]
+    return dg.Definitions(assets=[*made, *(origin_of(one) for one in raw)])
 
 
-def _origin(raw: RawAsset) -> dg.AssetSpec:
+def origin_of(raw: RawAsset) -> dg.AssetSpec:
+    """The table at its source."""
     table = raw.route.table
     return dg.AssetSpec(
         raw.origin,
@@ -78,7 +81,8 @@ def _origin(raw: RawAsset) -> dg.AssetSpec:
     )
 
 
-def _asset(raw: RawAsset) -> dg.AssetsDefinition:
+def specs_of(raw: RawAsset) -> tuple[list[dg.AssetSpec], list[dg.AssetCheckSpec]]:
+    """Its table and the one derived from it, with what is checked of them."""
     route = raw.route
     specs = [_spec(route.table, raw.key, [raw.origin], raw)]
     checks = raw.promises.specs(raw.key)
@@ -87,6 +91,12 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
         derived_key = dg.AssetKey(list(target.name.key))
         specs.append(_spec(target, derived_key, [raw.key], raw))
         checks += Promises(target, is_derived=True).specs(derived_key)
+    return specs, checks
+
+
+def _asset(raw: RawAsset) -> dg.AssetsDefinition:
+    route = raw.route
+    specs, checks = specs_of(raw)
 
     @dg.multi_asset(
         name="__".join(raw.key.path),
@@ -100,9 +110,13 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
     def raw_table(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None]]:
-        ingest = platform.ingest(lambda name, rows: context.log.debug(f"{name}: {rows} rows"))
+        spender = Spender.of(raw.key, context.run.run_id)
+        ingest = platform.ingest(
+            lambda name, rows: context.log.debug(f"{name}: {rows} rows"), spender
+        )
         try:
-            report = ingest.run(route)
+            with within_budget():
+                report = ingest.run(route)
         except ConfigError as error:
             # Trying again changes no file and no variable.
             raise dg.Failure(str(error), allow_retries=False) from error
@@ -110,7 +124,9 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
             context.log.warning(str(warning))
         for batch in report.of("quarantined") + report.of("rejected") + report.of("skipped"):
             context.log.warning(f"{batch['object']} is {batch['state']}: {batch['error']}")
-        yield from _results(raw, ingest, report)
+        with within_budget():
+            results = results_of(raw, ingest, report, spender)
+        yield from results
         ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
 
     return raw_table
@@ -143,23 +159,23 @@ def _freshness(table: Table) -> dg.FreshnessPolicy | None:
     return dg.FreshnessPolicy.time_window(fail_window=table.fresh_within)
 
 
-def _results(raw: RawAsset, ingest: Ingest, report: Report) -> Iterator[dg.MaterializeResult[None]]:
-    table, derives = raw.route.table, raw.route.derives
-    yield dg.MaterializeResult(
-        asset_key=raw.key,
-        metadata={
-            **of_table(ingest.warehouse, table),
-            "dagster/column_lineage": column_lineage(table, raw.origin),
-            **of_report(report),
-        },
-        check_results=raw.promises.results(ingest, report),
-    )
+def results_of(
+    raw: RawAsset, ingest: Ingest, report: Report, spender: Spender
+) -> list[dg.MaterializeResult[None]]:
+    """What is told of its table, and of the derived one: one step made them, at one cost."""
+    table, derives, warehouse = raw.route.table, raw.route.derives, ingest.warehouse
+    made = [(raw.key, of_table(warehouse, table), raw.promises.results(ingest, report))]
+    shown = [{"dagster/column_lineage": column_lineage(table, raw.origin), **of_report(report)}]
     if derives is not None:
-        yield dg.MaterializeResult(
-            asset_key=dg.AssetKey(list(derives.target.name.key)),
-            metadata={
-                **of_table(ingest.warehouse, derives.target),
-                "dagster/column_lineage": derived_lineage(derives, raw.key),
-            },
-            check_results=Promises(derives.target, is_derived=True).results(ingest, report),
+        checked = Promises(derives.target, is_derived=True).results(ingest, report)
+        made.append((raw.keys[1], of_table(warehouse, derives.target), checked))
+        shown.append({"dagster/column_lineage": derived_lineage(derives, raw.key)})
+    cost = of_run(ingest.ledger, spender)
+    if cost and derives is not None:
+        cost["cost_is_of"] = " and ".join(key.to_user_string() for key in raw.keys)
+    return [
+        dg.MaterializeResult(
+            asset_key=key, metadata={**counted, **cost, **more}, check_results=checks
         )
+        for (key, counted, checks), more in zip(made, shown, strict=True)
+    ]

@@ -6,6 +6,7 @@ from pathlib import Path
 import dagster as dg
 
 from malacate.ingest import Ingest
+from malacate.orchestration.cost import Spender
 from malacate.orchestration.target import Target, chosen
 
 
@@ -19,6 +20,10 @@ class Platform(dg.ConfigurableResource[None]):
         """What ``MALACATE_TARGET`` chooses."""
         return chosen(Path(self.targets))
 
-    def ingest(self, progress: Callable[[str, int], None] | None = None) -> Ingest:
-        """The one path, opened."""
-        return self.target.open(progress)
+    def ingest(
+        self,
+        progress: Callable[[str, int], None] | None = None,
+        spender: Spender | None = None,
+    ) -> Ingest:
+        """The one path, opened; ``spender`` pays for what its warehouse is asked."""
+        return self.target.open(progress, spender)

@@ -84,14 +84,16 @@ def doorbell(raw: RawAsset, seconds: int, hear: Callable[[Ledger], Polled]) -> d
     return drop_sensor
 
 
-def with_doorbells(raw: list[RawAsset], seconds: int, notices: str = "") -> dg.Definitions:
+def with_doorbells(
+    raw: list[RawAsset], engine: str, seconds: int, notices: str = ""
+) -> dg.Definitions:
     """Assets of the routes, each with its doorbell; one queue of ``notices`` serves them all."""
 
     def hear(ledger: Ledger) -> Polled:
         return poll(resolve(notices), [_listener(one.route) for one in raw], ledger)
 
     bells = [doorbell(one, seconds, hear) for one in raw]
-    return dg.Definitions.merge(definitions_of(raw), dg.Definitions(sensors=bells))
+    return dg.Definitions.merge(definitions_of(raw, engine), dg.Definitions(sensors=bells))
 
 
 def _listener(route: Route) -> Listener:

@@ -55,7 +55,8 @@ class Cursor:
 class DatabaseTable:
     """One table of the database at ``url``; without a cursor, all of it each time.
 
-    ``resolve`` fills in what ``url`` only refers to, when a connection is opened.
+    ``resolve`` fills in what ``url`` only refers to, when a connection is opened. ``snapshot`` is
+    one that the server exported: rows are as they were then.
     """
 
     table: Table
@@ -63,6 +64,7 @@ class DatabaseTable:
     cursor: Cursor | None = None
     supersedes: bool = True
     resolve: Callable[[str], str] = str
+    snapshot: str = ""
 
     @property
     def relation(self) -> str:
@@ -179,6 +181,9 @@ class _Session:
                 contextlib.closing(connection.cursor()) as cursor,
             ):
                 cursor.execute("set transaction isolation level repeatable read, read only")
+                if self.source.snapshot:
+                    snapshot = sql.Literal(self.source.snapshot).as_string()
+                    cursor.execute(f"set transaction snapshot {snapshot}")
                 fast = self._count(cursor)
                 first = 0
                 for rows in self._rows(cursor, fast):

@@ -4,9 +4,10 @@ A job whose fate is not known is neither repeated under another name nor cleaned
 """
 
 import secrets
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from copy import copy
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import count
@@ -15,42 +16,36 @@ from typing import Any
 import tenacity
 from google.api_core import exceptions as refusals
 from google.cloud import bigquery
-from requests.exceptions import RequestException
-from urllib3.exceptions import HTTPError
 
-from malacate.errors import MalacateError, OutOfBudget, WarehouseBusy, WarehouseError
+from malacate.errors import OutOfBudget, WarehouseError
+from malacate.warehouse.bigquery_answers import (
+    SAID,
+    UNSURE,
+    Conflict,
+    is_unsure,
+    lost,
+    meant,
+    told,
+)
 from malacate.warehouse.bigquery_bind import parameter
+from malacate.warehouse.cost import Estimate, Meter, Spent
 
 STAGED_FOR = timedelta(days=3)
 """How long what was loaded stands before it expires."""
 
+__all__ = ["BOOKKEEPING", "STAGED_FOR", "Conflict", "Jobs", "Load", "page"]
+
+BOOKKEEPING = "bookkeeping"
+"""Statements on our own small tables: what they cost is noted, but nothing holds them up."""
+
 _LOADS = 3
 """How often a load is tried that BigQuery itself fails."""
 
-_UNSURE = (
-    refusals.ServerError,
-    refusals.TooManyRequests,
-    refusals.RetryError,
-    RequestException,
-    HTTPError,
-    ConnectionError,
-    TimeoutError,
-    tenacity.RetryError,
-)
-_SAID = (*_UNSURE, refusals.GoogleAPICallError)
 _OPTIONS: dict[str, Any] = {"enableListInference": True, "mapTargetType": "ARRAY_OF_STRUCT"}
-_CONFLICT = ("concurrent update", "could not serialize", "transaction is aborted", "malacate: ")
-_AGAIN = (
-    "backendError",
-    "internalError",
-    "jobInternalError",
-    "rateLimitExceeded",
-    "jobBackendError",
-)
-
-
-class Conflict(Exception):
-    """Done, and nothing of it stands: another transaction was first, or BigQuery itself failed."""
+_READS = ("select ", "SELECT ", "with ", "WITH ")
+"""How a statement begins whose result is a table of its own, which a key may be named for: with
+scripts and DDL BigQuery refuses one, and DML writes by the key of its table.
+"""
 
 
 @dataclass(frozen=True)
@@ -61,48 +56,116 @@ class Load:
     uris: Sequence[str]
     target: bigquery.TableReference
     schema: Sequence[bigquery.SchemaField]
+    labels: Mapping[str, str] = field(default_factory=dict)
 
 
 class Jobs:
     """Runs jobs of one project; ``patience_seconds`` is how long an answer is waited for.
 
-    A statement that would read more than ``most_bytes`` raises ``OutOfBudget``.
+    With a ``meter``, statements other than bookkeeping are dry-run before they are run, and raise
+    ``OutOfBudget`` if they would cost more than is left; BigQuery itself stops them there too.
     """
 
     def __init__(
         self,
         client: Any,
         patience_seconds: float = 600.0,
-        most_bytes: int | None = None,
+        meter: Meter | None = None,
         labels: Mapping[str, str] | None = None,
+        key: str | None = None,
     ) -> None:
         self.client = client
+        self._encrypted = bigquery.EncryptionConfiguration(key) if key else None
         self._patience = patience_seconds
-        self._most_bytes = most_bytes
+        self._meter = meter
         self._labels = {"app": "malacate", **(labels or {})}
 
-    def query(self, sql: str, values: Mapping[str, Any] | None = None) -> Any:
-        """Run one reading or idempotent statement to its end."""
-        return self.once(sql, values, f"mlc_q_{secrets.token_hex(12)}")
+    def labelled(self, labels: Mapping[str, str]) -> "Jobs":
+        """The same, with these labels too on each job."""
+        other = copy(self)
+        other._labels = {**self._labels, **labels}
+        return other
 
-    def once(self, sql: str, values: Mapping[str, Any] | None, job_id: str) -> Any:
+    def query(
+        self, sql: str, values: Mapping[str, Any] | None = None, kind: str = BOOKKEEPING
+    ) -> Any:
+        """Run one reading or idempotent statement to its end."""
+        return self.once(sql, values, f"mlc_q_{secrets.token_hex(12)}", kind)
+
+    def once(
+        self, sql: str, values: Mapping[str, Any] | None, job_id: str, kind: str = BOOKKEEPING
+    ) -> Any:
         """Run a statement or script as the job ``job_id``, at most once whatever is lost.
 
-        Raises ``Conflict`` if another transaction was first.
+        Raises ``Conflict`` if another transaction was first, ``OutOfBudget`` before it is begun.
         """
-        config = bigquery.QueryJobConfig(
+        config = self._configured(values)
+        if self._meter is None:
+            return self._run(sql, config, job_id)
+        spent = Spent(job_id, kind)
+        if kind != BOOKKEEPING:
+            asked = self.estimate(sql, values)
+            spent = replace(spent, bytes_estimated=asked.bytes, accuracy=asked.accuracy)
+            if (left := self._meter.left) is not None:
+                config.maximum_bytes_billed = max(left, 1)
+            self._meter.begin(spent)
+        return self._metered(self._meter, spent, sql, config)
+
+    def estimate(self, sql: str, values: Mapping[str, Any] | None = None) -> Estimate:
+        """What a statement would read: a dry run does nothing and costs nothing.
+
+        That of a script looks at tables as they stand before its first statement, so it is a bound
+        at best, and BigQuery refuses it where a statement reads a table that the script makes. What
+        is refused has no estimate: run, it is held by ``maximum_bytes_billed`` alone.
+        """
+        config = self._configured(values)
+        config.dry_run = True
+        send = partial(self.client.query, sql, config, retry=None, job_retry=None, timeout=60)
+        try:
+            with told("a dry run"):
+                job = self._patient(send)
+        except (WarehouseError, Conflict):
+            return Estimate()
+        known = job._properties.get("statistics", {}).get("query", {})
+        accuracy = known.get("totalBytesProcessedAccuracy", "UNKNOWN")
+        return Estimate(job.total_bytes_processed, accuracy)
+
+    def estimated(self, job_id: str, location: str) -> int | None:
+        """What BigQuery had estimated of a job that someone else began."""
+        job = self._patient(
+            partial(self.client.get_job, job_id, location=location, retry=None, timeout=60)
+        )
+        known: int | None = job.estimated_bytes_processed
+        return known
+
+    def _configured(self, values: Mapping[str, Any] | None) -> bigquery.QueryJobConfig:
+        return bigquery.QueryJobConfig(
             query_parameters=[parameter(name, value) for name, value in (values or {}).items()],
             labels=self._labels,
             use_legacy_sql=False,
         )
-        if self._most_bytes is not None:
-            config.maximum_bytes_billed = self._most_bytes
+
+    def _metered(self, meter: Meter, spent: Spent, sql: str, config: Any) -> Any:
+        begun: list[Any] = []
+        try:
+            return self._run(sql, config, spent.job_id, begun)
+        except OutOfBudget as error:
+            raise meter.over(spent, error.actual) from error
+        finally:
+            if begun and begun[0].state == "DONE":
+                meter.end(_billed(begun[0], spent))
+
+    def _run(self, sql: str, config: Any, job_id: str, begun: list[Any] | None = None) -> Any:
+        if self._encrypted and sql.startswith(_READS):
+            config.destination_encryption_configuration = self._encrypted
         job = self._begin(
             job_id,
             lambda: self.client.query(
                 sql, job_config=config, job_id=job_id, retry=None, job_retry=None, timeout=60
             ),
         )
+        if begun is not None:
+            begun.append(job)
         self._await(job)
         return job
 
@@ -119,28 +182,40 @@ class Jobs:
                     self._await(job)
                 except Conflict as error:
                     if tries >= _LOADS:
-                        raise _lost(one.name, str(error)) from error
+                        raise lost(one.name, str(error)) from error
                 else:
                     if not _has_expired(job):
                         break
                 number, job = self._begin_load(one, number + 1)
 
     def _begin_load(self, one: Load, at_least: int) -> tuple[int, Any]:
-        """The first from this number on that an earlier run has not seen fail, and its number."""
+        """The first from this number on that has not failed or been lost, and its number."""
         for number in count(at_least):
             sent: list[Any] = []
             job = self._begin(f"{one.name}_{number}", partial(self._send_load, one, number, sent))
-            if sent or not job.error_result:
+            if sent or not (job.error_result or self._is_gone(job)):
                 return number, job
         raise AssertionError
+
+    def _is_gone(self, job: Any) -> bool:
+        """Whether what was loaded is not there any more: a dataset can be lost, a job cannot."""
+        if job.state != "DONE":
+            return False
+        try:
+            self._patient(partial(self.client.get_table, job.destination, retry=None, timeout=60))
+        except refusals.NotFound:
+            return True
+        return False
 
     def _send_load(self, one: Load, number: int, sent: list[Any]) -> Any:
         config = bigquery.LoadJobConfig(
             source_format="PARQUET",
             schema=list(one.schema),
             write_disposition="WRITE_TRUNCATE" if number else "WRITE_EMPTY",
-            labels=self._labels,
+            labels={**self._labels, **one.labels},
         )
+        if self._encrypted:
+            config.destination_encryption_configuration = self._encrypted
         config.parquet_options = bigquery.ParquetOptions.from_api_repr(_OPTIONS)
         job = self.client.load_table_from_uri(
             list(one.uris), one.target, job_config=config, job_id=f"{one.name}_{number}",
@@ -151,7 +226,7 @@ class Jobs:
 
     def _begin(self, job_id: str, send: Callable[[], Any]) -> Any:
         """The job under this id: the one that an earlier request began, or a new one."""
-        with _told(job_id):
+        with told(job_id):
             return self._patient(self._begun, job_id, send)
 
     def _begun(self, job_id: str, send: Callable[[], Any]) -> Any:
@@ -159,7 +234,7 @@ class Jobs:
             return send()
         except refusals.Conflict:
             return self._known(job_id)
-        except _UNSURE:
+        except UNSURE:
             with suppress(refusals.NotFound):
                 return self._known(job_id)
             raise
@@ -168,12 +243,12 @@ class Jobs:
         return self.client.get_job(job_id, retry=None, timeout=60)
 
     def _await(self, job: Any) -> None:
-        with _told(job.job_id):
+        with told(job.job_id):
             self._patient(_awaited, job, self._patience)
 
     def _patient(self, ask: Callable[..., Any], *given: Any) -> Any:
         waiting = tenacity.Retrying(
-            retry=tenacity.retry_if_exception(_is_unsure),
+            retry=tenacity.retry_if_exception(is_unsure),
             wait=tenacity.wait_random_exponential(multiplier=0.2, max=20.0),
             stop=tenacity.stop_after_delay(self._patience),
             reraise=True,
@@ -188,11 +263,11 @@ def _awaited(job: Any, patience: float) -> None:
         if not is_query:
             _polling(patience)(job.done, retry=None, timeout=60)
         job.result(retry=None, timeout=patience, **({"job_retry": None} if is_query else {}))
-    except _SAID:
+    except SAID:
         if job.state != "DONE" or not job.error_result:
             raise
         said = job.error_result
-        raise _meant(said.get("reason", ""), said.get("message", ""), job.job_id) from None
+        raise meant(said.get("reason", ""), said.get("message", ""), job.job_id) from None
 
 
 def _polling(patience: float) -> tenacity.Retrying:
@@ -204,56 +279,21 @@ def _polling(patience: float) -> tenacity.Retrying:
     )
 
 
+def _billed(job: Any, spent: Spent) -> Spent:
+    """What was billed for a job that is done; nothing for one that BigQuery refused at once."""
+    return replace(
+        spent,
+        url=page(job.project, job.location or "US", job.job_id),
+        bytes_billed=job.total_bytes_billed or 0,
+        slot_ms=job.slot_millis,
+    )
+
+
+def page(project: str, location: str, job_id: str) -> str:
+    """The page of a job in the console."""
+    job = f"bq:{location}:{job_id}"
+    return f"https://console.cloud.google.com/bigquery?project={project}&j={job}&page=queryresults"
+
+
 def _has_expired(job: Any) -> bool:
     return bool(job.ended and datetime.now(UTC) - job.ended > STAGED_FOR - timedelta(hours=1))
-
-
-@contextmanager
-def _told(job_id: str) -> Iterator[None]:
-    """What the client raises, as what it means."""
-    try:
-        yield
-    except _SAID as error:
-        if _is_unsure(error):
-            raise _lost(job_id, str(error)) from error
-        raise _meant("", str(error), job_id) from error
-
-
-def _is_unsure(error: BaseException) -> bool:
-    """Whether an answer does not tell what became of a job. One that was begun may be unknown
-    for a moment (404), and asking too often is forbidden (403); neither ends it.
-    """
-    if isinstance(error, refusals.Forbidden):
-        return any(one.get("reason") == "rateLimitExceeded" for one in error.errors)
-    if isinstance(error, refusals.NotFound):
-        return "not found: job" in str(error).lower()
-    return isinstance(error, _UNSURE)
-
-
-def _meant(reason: str, said: str, job_id: str) -> Exception:
-    """What a job that is known to have failed failed of."""
-    if reason in _AGAIN or any(words in said.lower() for words in _CONFLICT):
-        return Conflict(said)
-    if reason == "bytesBilledLimitExceeded":
-        return OutOfBudget(
-            "a statement would read more than it may",
-            "Prune it by the table's partitions, or raise the budget of its asset.",
-            object=job_id, actual=said[:500], reason="over_budget",
-        )  # fmt: skip
-    return WarehouseError(
-        "BigQuery refused a job; nothing of it stands",
-        "Read what it says; the job's page in the console has the whole of it.",
-        object=job_id,
-        actual=said[:500],
-        reason=reason or "refused",
-    )
-
-
-def _lost(job_id: str, said: str) -> MalacateError:
-    return WarehouseBusy(
-        "BigQuery gave no answer that tells whether a job was done",
-        "Run again: the marker tells what was published; nothing is done twice.",
-        object=job_id,
-        actual=(said.splitlines() or [""])[0][:300],
-        reason="warehouse_unknown",
-    )

@@ -15,7 +15,7 @@ from malacate.contracts.types import arrow_type
 from malacate.names import TableName, quote
 from malacate.warehouse.bigquery_bind import Records
 from malacate.warehouse.bigquery_jobs import STAGED_FOR, Jobs
-from malacate.warehouse.bigquery_types import ddl, fields
+from malacate.warehouse.bigquery_types import ddl, fields, literal
 from malacate.warehouse.evolution import changes
 from malacate.warehouse.protocol import BATCH_COLUMN
 
@@ -28,6 +28,7 @@ _BATCH = {"batch_id": _TEXT, "schema_name": _TEXT, "table_name": _TEXT}
 _MARKER = {
     **_BATCH, "object": _TEXT, "version": _TEXT, "ordinal": _LONG, "mode": _TEXT, "rows": _LONG,
     "rows_quarantined": _LONG, "landing": _TEXT, "epoch": _LONG, "is_current": _FLAG,
+    "span": _TEXT,
 }  # fmt: skip
 SYSTEM = {
     "loads": {**_MARKER, "published_at": "TIMESTAMP"},
@@ -43,7 +44,7 @@ SYSTEM = {
 }  # fmt: skip
 """The dataset ``malacate``. ``claims`` holds what is about to be published: its rows are updated
 first in each transaction, and only statements that change rows of one table conflict. Those that
-were overtaken expire.
+were overtaken expire. ``span`` is where the rows of a batch are, see ``bigquery_spans``.
 """
 MARKER_COLUMNS = tuple(_MARKER)
 
@@ -70,14 +71,16 @@ class Tables:
             table.clustering_fields = ["table_name"]
             if name == "claims":
                 table.time_partitioning = bigquery.TimePartitioning(expiration_ms=_MS_STAGED)
-            self._create(table)
+            here = {field.name for field in self._create(table).schema}
+            for newer in (field for field in schema if field.name not in here):
+                self._alter(TableName("malacate", name), _adding(newer))
 
     def dataset(self, name: str, expires_ms: int | None = None) -> None:
         """Create a dataset, unless it is there; its tables go when they are that old."""
         if name in self._made:
             return
         dataset = bigquery.Dataset(f"{self._client.project}.{name}")
-        dataset.labels = {"app": "malacate"}
+        dataset.labels = labels("" if name in (STAGING, "malacate") else name)
         if expires_ms:
             dataset.default_table_expiration_ms = expires_ms
         if self._location:
@@ -111,35 +114,38 @@ class Tables:
         if here is None:
             self._make(table, list(wanted.values()))
         standing = {field.name: field for field in here.schema} if here else wanted
-        for column in changed:
-            field = wanted[column.name]
-            verb = "" if column.name in standing else "add column if not exists "
-            if verb:
-                self._alter(table, f"{verb}{quote(column.name, 'bigquery')} {ddl(field)}")
-            elif not _same(standing[column.name], field):
-                name = quote(column.name, "bigquery")
-                self._alter(table, f"alter column {name} set data type {ddl(field)}")
+        for field in (wanted[column.name] for column in changed):
+            if field.name not in standing:
+                self._alter(table.name, _adding(field))
+            elif not _same(standing[field.name], field):
+                name = quote(field.name, "bigquery")
+                self._alter(table.name, f"alter column {name} set data type {ddl(field)}")
         self._note(table, {column.name: column.sql_type for column in changed})
 
-    def _alter(self, table: Table, change: str) -> None:
-        self._jobs.query(f"alter table {table.name.sql('bigquery')} {change}")
+    def _alter(self, name: TableName, change: str) -> None:
+        self._jobs.query(f"alter table {name.sql('bigquery')} {change}")
 
     def _make(self, table: Table, schema: list[bigquery.SchemaField]) -> None:
+        """Create it, clustered by its batches: BigQuery leaves blocks out for constants alone, as
+        it does partitions, and batches are all that statements compare with constants. Keys are
+        compared with those that are staged, so to cluster by them would spare no merge a block.
+        """
         self.dataset(table.name.schema)
         batch = bigquery.SchemaField(BATCH_COLUMN, "STRING")
         made = bigquery.Table(self.reference(table.name.schema, table.name.table), [*schema, batch])
         made.description = table.description
-        made.labels = {"app": "malacate"}
+        made.labels = labels(table.name.schema)
         if table.partitioned_by:
             # A table has 10,000 partitions at most, and a script changes 4,000 at most.
             made.time_partitioning = bigquery.TimePartitioning("MONTH", table.partitioned_by)
         made.clustering_fields = [BATCH_COLUMN]
         self._create(made)
 
-    def _create(self, table: bigquery.Table) -> None:
+    def _create(self, table: bigquery.Table) -> Any:
+        """The table as it stands then, new or not."""
         if self._encrypted:
             table.encryption_configuration = self._encrypted
-        self._client.create_table(table, exists_ok=True, timeout=60)
+        return self._client.create_table(table, exists_ok=True, timeout=60)
 
     def noted(self, name: TableName) -> dict[str, pa.DataType]:
         """What the contract called the columns when it was last followed."""
@@ -170,6 +176,18 @@ class Tables:
             f"insert into malacate.{name} ({columns}) select {chosen} from unnest(@rows) as r",
             {"rows": records},
         )
+
+
+def labels(schema: str) -> dict[str, str]:
+    """What is on tables, datasets and jobs: the layer and the source that ``schema`` is of."""
+    layer, _, source = schema.partition("_")
+    told = {"app": "malacate", "layer": layer, "source": source}
+    return {name: value for name, value in told.items() if value}
+
+
+def _adding(field: bigquery.SchemaField) -> str:
+    said = f" options (description={literal(field.description)})" if field.description else ""
+    return f"add column if not exists {quote(field.name, 'bigquery')} {ddl(field)}{said}"
 
 
 def _same(here: bigquery.SchemaField, wanted: bigquery.SchemaField) -> bool:

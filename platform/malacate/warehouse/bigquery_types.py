@@ -6,9 +6,11 @@ one that is null is read as empty: so BigQuery has it.
 """
 
 import re
+from typing import Any
 
 import pyarrow as pa
 from google.cloud.bigquery import SchemaField
+from sqlglot import exp
 
 from malacate.contracts.table import Column, Table
 from malacate.contracts.types import unencoded
@@ -32,6 +34,10 @@ _UNNAMEABLE = re.compile(r'[!"$()*,./;?@\[\\\]^`{}~]|^\d|^.{301}')
 """What a column's name must not have; cloud.google.com/bigquery/docs/schemas, column names."""
 
 
+_DESCRIPTION = 1024
+"""The most characters that BigQuery keeps of a column's description."""
+
+
 def fields(table: Table) -> list[SchemaField]:
     """The columns of ``table``. Raises ``ContractError`` for what BigQuery cannot hold."""
     return [_column(table, column) for column in table.columns]
@@ -39,7 +45,9 @@ def fields(table: Table) -> list[SchemaField]:
 
 def _column(table: Table, column: Column) -> SchemaField:
     try:
-        return _field(column.name, column.type)
+        made = _field(column.name, column.type)
+        said = {"description": column.description[:_DESCRIPTION]} if column.description else {}
+        return SchemaField.from_api_repr({**made.to_api_repr(), **said})
     except KeyError as error:
         raise ContractError(
             "BigQuery cannot hold a column that the contract promises",
@@ -84,3 +92,8 @@ def ddl(field: SchemaField) -> str:
         inside = (f"`{inner.name}` {ddl(inner)}" for inner in field.fields)
         kind = f"STRUCT<{', '.join(inside)}>"
     return f"ARRAY<{kind}>" if field.mode == "REPEATED" else kind
+
+
+def literal(value: Any) -> str:
+    """A constant as a statement has it."""
+    return exp.convert(value).sql("bigquery")

@@ -6,17 +6,18 @@ with it the transaction.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import groupby
-from typing import Any
 
+import pyarrow as pa
 import sqlglot
-from sqlglot import exp
 
 from malacate.batch import WriteMode
-from malacate.contracts.table import Table
+from malacate.contracts.table import Column, Table
 from malacate.names import TableName, quote
+from malacate.warehouse.bigquery_spans import Span, pruned
 from malacate.warehouse.bigquery_tables import MARKER_COLUMNS
+from malacate.warehouse.bigquery_types import literal
 from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
 
 
@@ -24,7 +25,9 @@ from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Pub
 class Staged:
     """A publication whose files are loaded: the tables that its rows, keys and rejects are in.
 
-    ``older`` are the batches that it takes the place of, ``whole`` those that were the whole table.
+    ``older`` are the batches that it takes the place of, ``whole`` those that were the whole table,
+    ``spans`` where the rows of both are. ``span`` is where its own rows are, ``room`` where those
+    may be that it replaces by key or by partition; empty if that was not looked up.
     """
 
     this: Publication
@@ -33,6 +36,9 @@ class Staged:
     rejects: str = ""
     older: tuple[str, ...] = ()
     whole: tuple[str, ...] = ()
+    spans: Mapping[str, Span | None] = field(default_factory=dict)
+    span: Span | None = None
+    room: tuple[Span | None, ...] = ()
 
     @property
     def batch_id(self) -> str:
@@ -42,7 +48,7 @@ class Staged:
 
 def script(claim: str, seen: Mapping[TableName, int], staged: Sequence[Staged]) -> str:
     """All of it as one transaction; ``seen`` is how many markers each table had when decided."""
-    ours = f"claim = {_text(claim)}"
+    ours = f"claim = {literal(claim)}"
     claimed = f"select count(*) = {len(staged)} from malacate.claims where {ours}"
     statements = [
         "begin transaction",
@@ -83,7 +89,9 @@ def _written(table: Table, group: list[Staged]) -> Iterable[str]:
         yield _inserted(table, group[-1:])
         return
     if gone := {*group[0].whole, *(_older(group) if mode is WriteMode.APPEND else ())}:
-        yield f"delete from {name} where {_in(BATCH_COLUMN, sorted(gone))}"
+        spans = {batch: span for one in group for batch, span in one.spans.items()}
+        where = pruned(table, [spans.get(batch) for batch in gone])
+        yield f"delete from {name} where {_in(BATCH_COLUMN, sorted(gone))}{where}"
     if mode is WriteMode.APPEND:
         yield _inserted(table, _newest(group))
         return
@@ -105,25 +113,52 @@ def _newest(group: list[Staged]) -> list[Staged]:
 
 def _room(one: Staged) -> Iterable[str]:
     table = one.this.table
-    name = table.name.sql("bigquery")
+    name, room = table.name.sql("bigquery"), pruned(table, one.room)
     if one.this.mode is WriteMode.PARTITION and one.this.partition is not None:
-        yield f"delete from {name} where {within(one.this.partition)}"
+        is_of = one.this.partition.column == table.partitioned_by
+        yield f"delete from {name} where {within(one.this.partition)}{'' if is_of else room}"
         return
-    key = _key(table.key)
-    yield f"delete from {name} where {key} in (select {key} from {one.rows})"
+    same = pruned(table, [one.span]) if table.keeps_partition else room
+    yield f"delete from {name} where {_has_key_in(table, one.rows)}{same}"
     if one.keys:
-        yield f"delete from {name} where {key} not in (select {key} from {one.keys})"
+        yield f"delete from {name} where {_lacks_key_in(table, one.keys)}{room}"
 
 
-def _key(columns: Sequence[str]) -> str:
-    """One value for all of a key, in which null equals null."""
-    return f"to_json_string(struct({', '.join(quote(name, 'bigquery') for name in columns)}))"
+def is_replaced(one: Staged) -> str:
+    """The condition of the rows that a publication by key or partition replaces or ends."""
+    table = one.this.table
+    if one.this.partition is not None:
+        return within(one.this.partition)
+    lacks = f" or {_lacks_key_in(table, one.keys)}" if one.keys else ""
+    return f"{_has_key_in(table, one.rows)}{lacks}"
+
+
+def _has_key_in(table: Table, rows: str) -> str:
+    return f"{_key(table)} in (select {_key(table)} from {rows})"
+
+
+def _lacks_key_in(table: Table, rows: str) -> str:
+    return f"({_has_key_in(table, rows)}) is not true"
+
+
+def _key(table: Table) -> str:
+    """One value for all of a key, in which null equals null: the columns as they are, for these
+    are what BigQuery joins by, but for those that may be null, or whose values do not compare.
+    """
+    parts = [_comparable(table.by_name[name]) for name in table.key]
+    return parts[0] if len(parts) == 1 else f"({', '.join(parts)})"
+
+
+def _comparable(column: Column) -> str:
+    name = quote(column.name, "bigquery")
+    is_odd = pa.types.is_floating(column.type) or pa.types.is_nested(column.type)
+    return name if column.required and not is_odd else f"to_json_string({name})"
 
 
 def _inserted(table: Table, group: list[Staged]) -> str:
     columns = ", ".join(quote(column.name, "bigquery") for column in table.columns)
     rows = " union all ".join(
-        f"select {columns}, {_text(one.batch_id)} from {one.rows}" for one in group
+        f"select {columns}, {literal(one.batch_id)} from {one.rows}" for one in group
     )
     return f"insert into {table.name.sql('bigquery')} ({columns}, {BATCH_COLUMN}) {rows}"
 
@@ -137,7 +172,7 @@ def _quarantine(staged: Sequence[Staged]) -> Iterable[str]:
     for one in (*_newest(replacing), *upserting):
         if one.rejects:
             name = one.this.table.name
-            values = ", ".join(map(_text, (one.batch_id, name.schema, name.table)))
+            values = ", ".join(map(literal, (one.batch_id, name.schema, name.table)))
             yield (
                 "insert into malacate.quarantine (batch_id, schema_name, table_name, position, "
                 f"reason, detail, raw) select {values}, position, reason, detail, raw "
@@ -169,20 +204,26 @@ def _markers(ours: str, staged: Sequence[Staged]) -> Iterable[str]:
 def _touch_what_goes(table: Table, derives: Derivation, older: Sequence[str]) -> Iterable[str]:
     """Remember the keys that older versions of the objects fed, while their rows are there."""
     yield _touching(older)
-    yield f"create or replace temp table touched as {translated(derives.touched(table))}"
+    yield f"create or replace temp table gone as {translated(derives.touched(table))}"
 
 
 def _derived(table: Table, derives: Derivation, batches: Sequence[str]) -> Iterable[str]:
     yield _touching(batches)
-    both = f"select * from touched union distinct {translated(derives.touched(table))}"
-    yield f"create or replace temp table touched_now as {both}"
-    yield "create or replace temp table touched as select * from touched_now"
-    for statement in derives.statements(table):
-        yield translated(statement.replace("$batch_id", _text(batches[-1])))
+    for one in derives.statements(table):
+        if isinstance(one, str):
+            yield _renewed(one, batches[-1])
+        else:
+            yield f"if (select count(*) > 0 from {one.table}) then"
+            yield from (_renewed(statement, batches[-1]) for statement in one.statements)
+            yield "end if"
+
+
+def _renewed(statement: str, batch_id: str) -> str:
+    return translated(statement.replace("$batch_id", literal(batch_id)))
 
 
 def _touching(batches: Sequence[str]) -> str:
-    ids = f"array<string>[{', '.join(map(_text, batches))}]"
+    ids = f"array<string>[{', '.join(map(literal, batches))}]"
     return (
         f"create or replace temp table touching as select batch_id from unnest({ids}) as batch_id"
     )
@@ -197,21 +238,13 @@ def within(partition: Partition) -> str:
     """The condition of a partition."""
     column = quote(partition.column, "bigquery")
     if partition.hi is None:
-        return f"{column} = {_value(partition.lo)}"
-    return f"{column} >= {_value(partition.lo)} and {column} < {_value(partition.hi)}"
+        return f"{column} = {literal(partition.lo)}"
+    return f"{column} >= {literal(partition.lo)} and {column} < {literal(partition.hi)}"
 
 
 def _of(name: TableName) -> str:
-    return f"schema_name = {_text(name.schema)} and table_name = {_text(name.table)}"
+    return f"schema_name = {literal(name.schema)} and table_name = {literal(name.table)}"
 
 
 def _in(column: str, batches: Iterable[str]) -> str:
-    return f"{column} in ({', '.join(map(_text, batches))})"
-
-
-def _value(value: Any) -> str:
-    return exp.convert(value).sql("bigquery")
-
-
-def _text(value: str) -> str:
-    return exp.Literal.string(value).sql("bigquery")
+    return f"{column} in ({', '.join(map(literal, batches))})"

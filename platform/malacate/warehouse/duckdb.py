@@ -14,8 +14,10 @@ from malacate import crash
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
 from malacate.errors import LakeError, WarehouseBusy, refused
+from malacate.ledger.aside import renamed
 from malacate.names import TableName, quote
 from malacate.warehouse.duckdb_tables import described, follow, kind_of, prepare
+from malacate.warehouse.duckdb_views import create, hand_out
 from malacate.warehouse.duckdb_write import begin_touching, derive, within, write
 from malacate.warehouse.protocol import (
     BATCH_COLUMN,
@@ -25,6 +27,7 @@ from malacate.warehouse.protocol import (
     Published,
 )
 from malacate.warehouse.verdict import Holdings
+from malacate.warehouse.views import View
 
 _DELIVERED = f"columns(lambda c: c <> '{BATCH_COLUMN}')"
 _MARKER = "batch_id, object, version, ordinal, rows, rows_quarantined, landing, is_current"
@@ -178,12 +181,26 @@ class DuckDBWarehouse:
                 if kind_of(connection, table.name) != "view":
                     follow(connection, table)
 
+    def pause(self, table: TableName) -> float:
+        """See ``Warehouse.pause``: a file has no quota."""
+        return 0.0
+
     def exists(self, table: TableName) -> bool:
         """See ``Warehouse.exists``."""
         if not self.path.exists():
             return False
         with self._open() as connection:
             return kind_of(connection, table) is not None
+
+    def share(self, view: View) -> None:
+        """See ``Warehouse.share``; what each reader may see is also in a folder of his."""
+        with self._transaction() as connection:
+            create(connection, view)
+            hand_out(connection, view, self.path.parent / view.name.schema)
+
+    def put_aside(self, tables: Sequence[Sequence[TableName]], stamp: str) -> str:
+        """See ``Warehouse.put_aside``: the whole file is, so no table is left."""
+        return renamed(self.path, ("", ".wal"), stamp)
 
 
 def _holdings(connection: duckdb.DuckDBPyConnection, this: Publication) -> Holdings:

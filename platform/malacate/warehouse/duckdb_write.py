@@ -40,10 +40,10 @@ def write(
 def begin_touching(
     connection: duckdb.DuckDBPyConnection, table: Table, derives: Derivation
 ) -> None:
-    """Get ready to remember which derived keys the publications of ``table`` touch."""
+    """Get ready to remember which derived keys the publications of ``table`` take from."""
     connection.execute("create or replace temp table touching (batch_id varchar)")
     select = derives.touched(table)
-    connection.execute(f"create or replace temp table touched as {select} limit 0")
+    connection.execute(f"create or replace temp table gone as {select} limit 0")
 
 
 def _touch_what_goes(
@@ -56,7 +56,7 @@ def _touch_what_goes(
         "where schema_name = $schema and table_name = $table and object = $object",
         {"schema": landing.schema, "table": landing.table, "object": landing.object},
     )
-    connection.execute(f"insert into touched {derives.touched(this.table)}")
+    connection.execute(f"insert into gone {derives.touched(this.table)}")
 
 
 def derive(
@@ -71,11 +71,17 @@ def derive(
         "create or replace temp table touching as select unnest($ids) as batch_id",
         {"ids": list(batch_ids)},
     )
-    both = f"from touched union {derives.touched(table)}"
-    connection.execute(f"create or replace temp table touched as {both}")
-    for statement in derives.statements(table):
-        uses = "$batch_id" in statement
-        connection.execute(statement, {"batch_id": batch_ids[-1]} if uses else {})
+    for one in derives.statements(table):
+        if isinstance(one, str):
+            _renew(connection, one, batch_ids[-1])
+        elif _count(connection.execute(f"select count(*) from {one.table}")):
+            for statement in one.statements:
+                _renew(connection, statement, batch_ids[-1])
+
+
+def _renew(connection: duckdb.DuckDBPyConnection, statement: str, batch_id: str) -> None:
+    uses = "$batch_id" in statement
+    connection.execute(statement, {"batch_id": batch_id} if uses else {})
 
 
 def _snapshot(connection: duckdb.DuckDBPyConnection, this: Publication, lake_root: Path) -> None:

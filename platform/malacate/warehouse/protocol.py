@@ -10,9 +10,18 @@ from malacate.batch import WriteMode
 from malacate.contracts.table import Table
 from malacate.lake.landing import Landing
 from malacate.names import TableName
+from malacate.warehouse.views import View
 
 BATCH_COLUMN = "_batch_id"
 """Every raw table has it: the batch that its row came with."""
+
+
+@dataclass(frozen=True)
+class IfAny:
+    """Statements that are run only if a temporary table has rows."""
+
+    table: str
+    statements: Sequence[str]
 
 
 class Derivation(Protocol):
@@ -25,10 +34,10 @@ class Derivation(Protocol):
     def touched(self, published: Table) -> str:
         """DuckDB SELECT of the keys of ``target`` that rows of the batches in ``touching`` feed."""
 
-    def statements(self, published: Table) -> Sequence[str]:
-        """DuckDB SQL that recomputes what the table ``touched`` names; ``$batch_id`` may be used.
+    def statements(self, published: Table) -> Sequence[str | IfAny]:
+        """DuckDB SQL that renews ``target``; ``$batch_id`` may be used.
 
-        ``touched`` holds the keys of the batch, and of the versions that it replaced.
+        ``touching`` has the batches that came, ``gone`` the keys that replaced versions fed.
         """
 
     def lineage(self) -> Mapping[str, Sequence[str]]:
@@ -98,10 +107,14 @@ class Warehouse(Protocol):
 
     def publish(self, publications: Sequence[Publication]) -> list[Published]:
         """Make landings visible, all in one transaction; a batch that has its marker is skipped.
+        What is more than an engine takes at once is done in several, in their order.
 
         A lower ordinal never replaces a higher one of the same object. Raises ``WarehouseBusy``,
         ``SchemaDrift``, ``SourceGap``; then nothing of it is visible.
         """
+
+    def pause(self, table: TableName) -> float:
+        """Seconds until the table should be published to again, so that no quota is passed."""
 
     def markers(
         self, table: TableName, batch_ids: Sequence[str] | None = None
@@ -127,3 +140,14 @@ class Warehouse(Protocol):
 
     def exists(self, table: TableName) -> bool:
         """Whether the table has been published."""
+
+    def share(self, view: View) -> None:
+        """Make a view that its readers see, or put it in place of itself.
+
+        Raises ``WarehouseError`` if its table is not there or lacks a column.
+        """
+
+    def put_aside(self, tables: Sequence[Sequence[TableName]], stamp: str) -> str:
+        """Keep what these tables and their markers hold under a name with ``stamp``, and leave
+        them empty, those that belong together at once; tell where it is kept.
+        """

@@ -1,93 +1,23 @@
-"""Derived raw tables: the state behind a change log, the hours behind readings.
+"""The hours behind readings: recomputed, for what a batch touched, from all that is published.
 
-Each is recomputed, for what a batch touched, from all that is published: so the order, the
-number and the lateness of batches cannot matter.
+So the order, the number and the lateness of batches cannot matter.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import pyarrow as pa
-
-from malacate.contracts.table import Column, Table
+from malacate.contracts.table import Table
 from malacate.names import quote
-from malacate.warehouse.protocol import BATCH_COLUMN
-
-CHANGE_COLUMNS = (
-    Column("_op", pa.string(), True, "I, U, D, or R for a row of the first snapshot"),
-    Column("_position_hi", pa.int64(), True, "position in the source's log: high part"),
-    Column("_position_lo", pa.int64(), True, "position in the source's log: low part"),
-    Column("_seq", pa.int64(), True, "order among changes with one position"),
-    Column("_is_snapshot", pa.bool_(), True, "read by a backfill, not from the log"),
-    Column("_source_at", pa.timestamp("us", "UTC"), True, "when the source committed it"),
-    Column("_event_id", pa.string(), True, "identity of the change at its source"),
-)
-"""What a change carries beside the columns of its table."""
-
-STATE_COLUMNS = (
-    *CHANGE_COLUMNS[:6],
-    Column("is_deleted", pa.bool_(), True, "the row is gone at the source; kept as a tombstone"),
-)
-"""What a row of current state carries beside the columns of its table."""
+from malacate.warehouse.protocol import BATCH_COLUMN, IfAny
 
 
 def _q(names: Sequence[str]) -> str:
     return ", ".join(quote(name, "duckdb") for name in names)
 
 
-@dataclass(frozen=True)
-class Fold:
-    """Current state by key: the last change wins, a deletion stays as a tombstone.
-
-    ``table`` is the current state's contract without the change columns.
-    """
-
-    table: Table
-
-    @property
-    def target(self) -> Table:
-        """The state table."""
-        return self.table.having(*STATE_COLUMNS)
-
-    def touched(self, published: Table) -> str:
-        """Keys that changed."""
-        return f"select distinct {_q(self.table.key)} from {_rows_touching(published)}"
-
-    def statements(self, published: Table) -> Sequence[str]:
-        """Recompute those keys from the whole change log."""
-        log, state = published.name.sql("duckdb"), self.target.name.sql("duckdb")
-        key = _q(self.table.key)
-        columns = _q([c.name for c in self.target.columns if c.name != "is_deleted"])
-        touched = f"({key}) in (select ({key}) from touched)"
-        return (
-            f"delete from {state} where {touched}",
-            f"insert into {state} ({columns}, is_deleted, {BATCH_COLUMN}) "
-            f"select {columns}, _op = 'D', {BATCH_COLUMN} from {log} where {touched} "
-            f"qualify row_number() over (partition by {key} order by {_order()}) = 1",
-        )
-
-    def lineage(self) -> Mapping[str, Sequence[str]]:
-        """Every column from the one of its name; the tombstone from the operation."""
-        names = [column.name for column in self.target.columns]
-        return {name: ["_op"] if name == "is_deleted" else [name] for name in names}
-
-
 def _rows_touching(published: Table) -> str:
     batches = "select batch_id from touching"
     return f"{published.name.sql('duckdb')} where {BATCH_COLUMN} in ({batches})"
-
-
-def _order() -> str:
-    """Latest first, by position alone, never by a clock that cuts to milliseconds.
-
-    Any logged change wins over a row of a snapshot: the log is read from before the snapshot on,
-    so it holds every change that the snapshot could have seen.
-    """
-    return (
-        "case when _is_snapshot then null else _position_hi end desc nulls last, "
-        "case when _is_snapshot then null else _position_lo end desc nulls last, "
-        "_seq desc, _source_at desc, _event_id desc"
-    )
 
 
 @dataclass(frozen=True)
@@ -112,7 +42,7 @@ class HourlyStats:
         hour = "date_trunc('hour', measured_at) as hour_at"
         return f"select distinct sensor_id, {hour} from {_rows_touching(published)}"
 
-    def statements(self, published: Table) -> Sequence[str]:
+    def statements(self, published: Table) -> Sequence[str | IfAny]:
         """Recompute those hours from all of their readings; one without readings goes."""
         raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
         columns = _q([*(column.name for column in self.table.columns), BATCH_COLUMN])
@@ -120,6 +50,7 @@ class HourlyStats:
         differs = " or ".join(f"h.{name} is distinct from n.{name}" for name in kept)
         hour = "(sensor_id, hour_at)"
         return (
+            f"create or replace temp table touched as from gone union {self.touched(published)}",
             "create or replace temp table hour_now as with once as ("
             f"select r.*, t.hour_at from {raw} r join touched t on r.sensor_id = t.sensor_id "
             "and date_trunc('hour', r.measured_at) = t.hour_at where true qualify row_number() "
