@@ -7,9 +7,9 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
+from malacate.contracts.changes import STATE_COLUMNS
 from malacate.contracts.odcs import read_contract
 from malacate.contracts.table import Table
-from malacate.contracts.changes import STATE_COLUMNS
 
 ROOT = Path(__file__).parents[2]
 SOURCES = ("production", "lab", "datastream", "geophones")

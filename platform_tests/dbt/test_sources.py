@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from malacate.contracts.odcs import read_contract
 from malacate.contracts.changes import STATE_COLUMNS
+from malacate.contracts.odcs import read_contract
 from malacate.warehouse.protocol import BATCH_COLUMN
 
 ROOT = Path(__file__).parents[2]

@@ -6,10 +6,10 @@ import pyarrow as pa
 from platform_tests.faults.sources import CursorTable, SnapshotTable, drops
 
 from malacate.batch import WriteMode
+from malacate.contracts.changes import CHANGE_COLUMNS
 from malacate.contracts.table import Column, Table
 from malacate.ingest import Route
 from malacate.names import TableName
-from malacate.contracts.changes import CHANGE_COLUMNS
 from malacate.warehouse.fold import Fold
 
 _ID = Column("id", pa.int64(), required=True)

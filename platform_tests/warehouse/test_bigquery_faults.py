@@ -41,9 +41,10 @@ class Behind:
 
 
 @pytest.fixture
-def behind(bigquery_server: parts.BigQuery) -> Iterator[Behind]:
+def behind(bigquery_server: parts.BigQuery, request: pytest.FixtureRequest) -> Iterator[Behind]:
+    patience = getattr(request, "param", 3.0)
     with bigquery_proxy.proxied(bigquery_server.url) as proxy:
-        yield Behind(on_bigquery(bigquery_server, proxy.url, 3.0), proxy)
+        yield Behind(on_bigquery(bigquery_server, proxy.url, patience), proxy)
 
 
 @pytest.mark.parametrize("times", [1, 2, 3, 4, 7])
@@ -118,6 +119,7 @@ def test_a_job_without_a_budget_names_none(behind: Behind) -> None:
     assert {one.get("maximumBytesBilled") for one in asked} == {None}
 
 
+@pytest.mark.parametrize("behind", [60.0], indirect=True)
 def test_one_that_was_overtaken_while_its_job_waited_changes_nothing(
     behind: Behind, monkeypatch: pytest.MonkeyPatch
 ) -> None:

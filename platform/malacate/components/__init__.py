@@ -6,8 +6,8 @@ from malacate.components.database_tables import DatabaseTables
 from malacate.components.dbt_models import DbtModels
 from malacate.components.file_drops import FileDrops
 from malacate.components.hourly_aggregate import HourlyAggregate
-from malacate.components.sql_server_changes import SqlServerChanges
 from malacate.components.replication_slot import ReplicationSlot
+from malacate.components.sql_server_changes import SqlServerChanges
 from malacate.components.transfer import Transfer
 
 __all__ = [
@@ -17,7 +17,7 @@ __all__ = [
     "DbtModels",
     "FileDrops",
     "HourlyAggregate",
-    "SqlServerChanges",
     "ReplicationSlot",
+    "SqlServerChanges",
     "Transfer",
 ]

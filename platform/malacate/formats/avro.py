@@ -64,15 +64,16 @@ def _chunks(
     path: Path, blocks: Blocks, decode: Decode, table: Table, alignment: Alignment
 ) -> Iterator[Chunk]:
     done = 0
-    groups = ahead(_groups(path, blocks))
-    for rows in ahead(_decoded(groups, decode)):
+    groups = ahead(unpacked(path, blocks))
+    for rows in ahead(decoded(groups, decode)):
         yield from fit(table, alignment.sources, rows, done)
         done += rows.num_rows
     if done != blocks.rows:
-        raise _corrupt("row_count_mismatch", done, f"{done} rows of {blocks.rows}")
+        raise corrupt("row_count_mismatch", done, f"{done} rows of {blocks.rows}")
 
 
-def _decoded(groups: Iterator[tuple[bytes, int]], decode: Decode) -> Iterator[pa.RecordBatch]:
+def decoded(groups: Iterator[tuple[bytes, int]], decode: Decode) -> Iterator[pa.RecordBatch]:
+    """The rows of each group; raises ``UnreadableFile`` where one is damaged."""
     done = 0
     try:
         for group in groups:
@@ -80,21 +81,21 @@ def _decoded(groups: Iterator[tuple[bytes, int]], decode: Decode) -> Iterator[pa
             done += rows.num_rows
             yield rows
     except Damaged as error:
-        raise _corrupt("corrupt", done, str(error)) from error
+        raise corrupt("corrupt", done, str(error)) from error
 
 
-def _groups(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
+def unpacked(path: Path, blocks: Blocks) -> Iterator[tuple[bytes, int]]:
     """Decompressed blocks, together as many as make a good chunk."""
     parts: list[bytes] = []
     rows = size = 0
     with path.open("rb") as file:
         for offset, length, count in blocks.places:
             if blocks.codec == "null" and length > BLOCK_LIMIT:
-                raise _corrupt("decompression_bomb", rows, f"a block of {length} bytes")
+                raise corrupt("decompression_bomb", rows, f"a block of {length} bytes")
             file.seek(offset)
             part = decompressed(blocks.codec, file.read(length))
             if count > max(len(part), _EMPTY_ROWS):
-                raise _corrupt("decompression_bomb", rows, f"{count} rows in {len(part)} bytes")
+                raise corrupt("decompression_bomb", rows, f"{count} rows in {len(part)} bytes")
             if not count:
                 _check_empty(part)
                 continue
@@ -112,7 +113,8 @@ def _check_empty(part: bytes) -> None:
         raise Damaged(f"{len(part)} bytes in a block without rows")
 
 
-def _corrupt(reason: str, row: int, actual: str) -> UnreadableFile:
+def corrupt(reason: str, row: int, actual: str) -> UnreadableFile:
+    """The error for a file whose framing is sound and whose rows are not."""
     return UnreadableFile(
         "the rows of an Avro file cannot be decoded",
         "Ask for the file again; if it comes the same, its writer is at fault.",

@@ -63,13 +63,14 @@ def catalog(connection: psycopg.Connection, table: str) -> dict[str, CatalogColu
             object=table,
             reason="no_table",
         )
-    columns = (_column(*row) for row in rows)
+    columns = (column_of(*row) for row in rows)
     return {column.name: column for column in columns}
 
 
-def _column(
+def column_of(
     name: str, type_name: str, modifier: int, required: bool, key: int, text: str
 ) -> CatalogColumn:
+    """A column of the catalog, or of a relation that a slot announces: what its type comes as."""
     kind = _TYPES.get(type_name)
     if type_name == "numeric" and modifier >= 0:
         precision, scale = (modifier - 4) >> 16, (modifier - 4) & 0x7FF

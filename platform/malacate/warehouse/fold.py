@@ -20,7 +20,6 @@ _UNPLACED = "(_is_snapshot and _position_hi = 0 and _position_lo = 0)"
 _TRUNCATE = "_op = 'T'"
 _COMES = f"{BATCH_COLUMN} in (select batch_id from touching)"
 _GONE = "_op in ('D', 'T')"
-_PLACE = f"({BATCH_COLUMN}, _file_row, _seq)"
 _NEVER = "9223372036854775807"
 
 
@@ -69,8 +68,8 @@ class Fold:
             self._incoming(log, state),
             self._again(log, state),
             f"delete from {state} where {self._tuple} in (select {self._tuple} {wins})",
-            f"{into} from {log} where {_COMES} and {_PLACE} in (select {_PLACE} {wins}) "
-            f"and not {_TRUNCATE} and {none_again}",
+            f"{into} from {log} where {_COMES} and not {_TRUNCATE} "
+            f"and {self._change} in (select {self._change} {wins}) and {none_again}",
             IfAny(
                 "again",
                 (
@@ -95,6 +94,11 @@ class Fold:
     @property
     def _tuple(self) -> str:
         return f"({self._key})"
+
+    @property
+    def _change(self) -> str:
+        """One delivery of one change among those that came."""
+        return f"({self._key}, {', '.join(_POSITION)}, {BATCH_COLUMN}, _file_row)"
 
     @property
     def _values(self) -> list[str]:

@@ -46,7 +46,11 @@ class Holdings:
             return False
         if not follows(landing.lo, self.position):
             raise _gap(this, self.position)
-        return self.position is not None and int(landing.hi or 0) < int(self.position)
+        if self.position is None:
+            return False
+        # An older end adds nothing; of a log, an older begin would add a part of it again.
+        edge = landing.lo if this.mode is WriteMode.APPEND else landing.hi
+        return int(edge or 0) < int(self.position)
 
 
 def _gap(this: Publication, position: str | None) -> SourceGap:

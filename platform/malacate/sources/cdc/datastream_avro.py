@@ -17,7 +17,7 @@ import pyarrow.compute as pc
 
 from malacate.errors import UnreadableFile
 from malacate.formats.ahead import ahead
-from malacate.formats.avro import _corrupt, _decoded, _groups
+from malacate.formats.avro import corrupt, decoded, unpacked
 from malacate.formats.avro_codecs import Damaged
 from malacate.formats.avro_decode import Decode, by_rows, decoder, vectorised
 from malacate.formats.avro_types import Unsupported, expanded, plain
@@ -40,16 +40,16 @@ class Records:
     def batches(self) -> Iterator[pa.RecordBatch]:
         """All rows, in order; raises ``UnreadableFile`` where they are not what was promised."""
         done = 0
-        groups = ahead(_groups(self.path, self.blocks))
-        for rows in ahead(_decoded(groups, _decoder(self.blocks.schema, self.record))):
+        groups = ahead(unpacked(self.path, self.blocks))
+        for rows in ahead(decoded(groups, _decoder(self.blocks.schema, self.record))):
             yield rows
             done += rows.num_rows
         if done != self.blocks.rows:
-            raise _corrupt("row_count_mismatch", done, f"{done} rows of {self.blocks.rows}")
+            raise corrupt("row_count_mismatch", done, f"{done} rows of {self.blocks.rows}")
 
     def content(self) -> Iterator[bytes]:
         """The rows' bytes, unpacked."""
-        return (data for data, _ in _groups(self.path, self.blocks))
+        return (data for data, _ in unpacked(self.path, self.blocks))
 
 
 def opened(path: Path) -> Records:

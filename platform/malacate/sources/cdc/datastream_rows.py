@@ -3,7 +3,6 @@
 A change goes to the table that it names itself, never to that of the folder it came in.
 """
 
-import hashlib
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,9 +12,9 @@ import pyarrow.compute as pc
 
 from malacate.batch import Chunk, Evolution, Reject
 from malacate.contracts.changes import ROW_HASH
-from malacate.contracts.rules import as_json
 from malacate.contracts.table import Table
 from malacate.formats.csv_cells import Bad
+from malacate.sources.cdc.row_hash import row_hash
 from malacate.sources.selection import Selection
 
 _REQUIRED = ("_event_id", "_source_at")
@@ -124,14 +123,8 @@ class Rows:
     def _hashes(self, table: Table) -> pa.Array:
         names = [column.name for column in table.columns if column.name != ROW_HASH.name]
         rows = pa.RecordBatch.from_arrays([self.columns[name] for name in names], names=names)
-        operations = self.columns["_op"].to_pylist()
-        return pa.array(
-            [
-                None if op == "T" else hashlib.sha256(as_json(rows.slice(i, 1))).hexdigest()
-                for i, op in enumerate(operations)
-            ],
-            pa.string(),
-        )
+        is_truncate = pc.equal(self.columns["_op"], "T")
+        return pc.if_else(is_truncate, pa.scalar(None, pa.string()), row_hash(rows))
 
 
 def constants(values: Mapping[str, object], count: int, log: Table) -> dict[str, pa.Array]:

@@ -47,7 +47,7 @@ def rows(changes: Changes, table: Table, log: Table, first: int = 0) -> Iterator
         typed, places = typed.filter(pa.array(good)), places[good]
     if not table.key:
         typed = _hashed(images, typed, places)
-    told = _envelope(changes, images, wanted)
+    told = _envelope(changes, images, wanted, first)
     arrays = [_column(c, typed, told, places) for c in log.columns]
     batch = pa.RecordBatch.from_arrays(arrays, names=log.schema.names)
     rejects = [Reject(first + i, *why, images.raw(i)) for i, why in sorted(refused.items())]
@@ -111,7 +111,7 @@ def _hashed(images: Images, typed: pa.RecordBatch, places: np.ndarray) -> pa.Rec
 
 
 def _envelope(
-    changes: Changes, images: Images, wanted: Mapping[str, Column]
+    changes: Changes, images: Images, wanted: Mapping[str, Column], first: int
 ) -> dict[str, pa.Array | pa.Scalar]:
     """The change columns of every image."""
     lsn = changes.commit_lsn[images.change]
@@ -128,7 +128,7 @@ def _envelope(
         "_read_at": pa.scalar(changes.read_at, pa.timestamp("us", "UTC")),
         "_event_id": pc.binary_join_element_wise(*identity),
         "_file": pa.scalar(changes.slot),
-        "_file_row": pa.array(changes.ordinal[images.change]),
+        "_file_row": pa.array(np.arange(first, first + len(images.op))),
         "_missing": _missing(images, wanted),
     }
 
