@@ -14,6 +14,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
+import apply
 import bigquery_side
 import pgoutput
 import ticks
@@ -166,7 +167,7 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
-    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput")
+    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply")
     options.add_argument("--only", choices=parts)
     given = options.parse_args()
     small, large = given.sizes
@@ -181,6 +182,8 @@ def main() -> None:
         met.append(ticks.main(given.rounds))
     if given.only in (None, "pgoutput"):
         met.append(told(pgoutput.WHAT, pgoutput.main(given.rounds), pgoutput.TARGET))
+    if given.only in (None, "apply"):
+        met += [told(*one) for one in apply.main(given.rounds)]
     if given.only in (None, "bigquery"):
         met.append(bigquery(small, given.rounds))
     sys.exit(0 if all(met) else 1)

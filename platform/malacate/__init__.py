@@ -25,6 +25,11 @@ def read(
     of the table's one date column. ``as_of`` gives the rows that a raw table held at that instant,
     from what is kept in the lake: the same ones whenever it is asked for. Raises ``ConfigError``
     for names that are not there, and for an instant that is not kept.
+
+    Of a change table, say ``raw/datastream/haul_cycle``, ``as_of`` goes by the source's clock, not
+    by when malacate published: it gives the rows that were committed at the source by then,
+    tombstones of deleted ones too. They are folded from the log ``<table>_changes``, so changes
+    that come late are among them once they have come; the fingerprint tells that they have.
     """
     from malacate.commands import project
     from malacate.readers import read as readers
@@ -35,6 +40,8 @@ def read(
         return readers.now(warehouse, table, columns, partition)
 
     def key() -> Sequence[str]:
-        return project.routes(table)[0].route.table.key
+        tables = [one for raw in project.routes() for one in raw.route.tables]
+        found = [one.key for one in tables if "/".join(one.name.key) == table]
+        return found[0] if found else project.routes(table)[0].route.table.key
 
     return readers.at(warehouse, target.open_lake, key, table, as_of, columns, partition)

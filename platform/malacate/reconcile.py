@@ -33,7 +33,8 @@ class Difference:
 
     ``behind`` counts rows that changed at the source after the target's position: they are not
     wrong, they are due with the next run. ``gone`` counts drops that the source has no more: their
-    rows are compared with what the lake has of them.
+    rows are compared with what the lake has of them. ``ranges`` says how much of the table was
+    compared; ``position`` up to where the target has the source's changes.
     """
 
     table: str
@@ -46,6 +47,8 @@ class Difference:
     behind: int
     examples: Sequence[str] = ()
     gone: int = 0
+    ranges: str = "all"
+    position: str = ""
 
     @property
     def is_equal(self) -> bool:
@@ -127,7 +130,7 @@ def compare(
         counts = connection.execute(_COUNTS).fetchone() or (0, 0, 0, 0)
         examples = [str(row[0]) for row in connection.execute(_EXAMPLES).fetchall()]
     lost, twice, wrong, behind = (int(value or 0) for value in counts)
-    shown = () if _is_personal(table) else examples
+    shown = () if is_personal(table) else examples
     return Difference(
         "/".join(table.name.key), source.num_rows, target.num_rows, quarantined,
         lost, twice, wrong, behind, shown,
@@ -156,6 +159,7 @@ _EXAMPLES = (
 )
 
 
-def _is_personal(table: Table) -> bool:
+def is_personal(table: Table) -> bool:
+    """Whether its keys are not to be shown."""
     classes = (table.by_name[name].classification for name in table.key)
     return any(text.startswith(("pii", "secret")) for text in classes)

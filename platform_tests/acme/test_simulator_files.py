@@ -19,14 +19,16 @@ import yaml
 from open_data_contract_standard.model import OpenDataContractStandard
 from psycopg.rows import dict_row
 
-from acme.simulator import datastream, geophones, lab
+from acme.simulator import geophones, lab
 from acme.simulator.mine import Mine
+from acme.simulator.plant import TABLES as PLANT
+from acme.simulator.replication import STREAMED
 from acme.simulator.tables import TABLES
 from acme.simulator.world import World
 from malacate.contracts.odcs import read_contract
 
 DEFS = Path(__file__).parents[2] / "platform" / "acme" / "defs"
-SOURCES = ("production", "lab", "datastream", "geophones")
+SOURCES = ("production", "lab", "datastream", "geophones", "plant")
 TICKS = 13
 
 
@@ -67,7 +69,7 @@ def folded(home: Path, table: str) -> dict[tuple[Any, ...], dict[str, Any]]:
     return state
 
 
-@pytest.mark.parametrize("table", datastream.STREAMED)
+@pytest.mark.parametrize("table", STREAMED)
 def test_the_change_files_fold_to_the_app_and_to_the_truth(
     lived: tuple[Mine, Path], table: str
 ) -> None:
@@ -102,8 +104,28 @@ def test_a_late_change_file_lands_in_an_old_folder_with_an_old_position(
     assert len(late) == 2
     assert late[0]["_path"].parent.name == f"{world.after(2):%M}"
     assert late[0]["_path"].parent.parent.name == f"{world.after(2):%H}"
-    assert max(map(position, before)) < min(map(position, late))
-    assert max(map(position, late)) < (0x10, 0x80_0000)
+    for event in late:
+        same = [e for e in before if e["payload"]["cycle_id"] == event["payload"]["cycle_id"]]
+        assert position(event) < max(map(position, same))
+    assert {e["source_metadata"]["tx_id"] for e in (*late, *before)} == {
+        late[0]["source_metadata"]["tx_id"]
+    }
+
+
+def test_the_plant_is_as_its_truth_says(lived: tuple[Mine, Path]) -> None:
+    mine, home = lived
+    with psycopg.connect(mine.systems().plant_url, row_factory=dict_row) as connection:
+        for name, table in PLANT.items():
+            listed = connection.execute(f"SELECT * FROM dbo.{name}".encode()).fetchall()
+            known = pq.read_table(home / "truth" / "plant" / f"{name}.parquet").to_pylist()
+            by_key = [
+                {tuple(row[key] for key in table.key): row for row in some}
+                for some in (listed, known)
+            ]
+            assert len(listed) > 30
+            assert by_key[0] == by_key[1]
+        captured = 'SELECT DISTINCT "__$operation" AS what FROM cdc."dbo_work_order_CT"'
+        assert {row["what"] for row in connection.execute(captured)} == {1, 2, 3, 4}
 
 
 def test_change_events_have_the_shape_of_a_real_one(lived: tuple[Mine, Path]) -> None:
@@ -254,6 +276,8 @@ def test_the_file_contracts_promise_what_the_files_hold(lived: tuple[Mine, Path]
         assert table.columns == contracts["production"][name].columns
         assert [(f.name, f.type) for f in TABLES[name].schema] == _typed(table.schema)
     assert _typed(contracts["lab"]["rock_quality"].schema) == _typed(lab.SCHEMA)
+    for name, table in contracts["plant"].items():
+        assert _typed(PLANT[name].schema) == _typed(table.schema)
     drops = lived[1] / "drops" / "geophones"
     file = next(drops.rglob("*.parquet"))
     assert _typed(pq.read_schema(file)) == _typed(contracts["geophones"]["vibration"].schema)

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
@@ -48,6 +49,15 @@ class Built:
     manifest: dict[str, Any]
     results: list[dict[str, Any]]
     output: str
+    dbt: Callable[..., subprocess.CompletedProcess[str]]
+
+    def compiled(self, sql: str) -> str:
+        """What dbt makes of a statement with macros, without a look at the warehouse."""
+        offline = ("--no-introspect", "--no-populate-cache")
+        done = self.dbt("compile", *offline, "--output", "json", "--inline", sql)
+        assert done.returncode == 0, done.stdout + done.stderr
+        found = json.loads(done.stdout[done.stdout.index("{") :])
+        return str(found["compiled"])
 
     @property
     def models(self) -> dict[str, dict[str, Any]]:
@@ -78,18 +88,22 @@ class Built:
 
 def build(dbt: Path, folder: Path, **environment: str) -> Built:
     """``dbt build`` with its output in ``folder``."""
-    command = [
-        str(dbt), "build", "--quiet", "--project-dir", str(ROOT / "dbt"),
-        "--profiles-dir", str(ROOT / "dbt"), "--target-path", str(folder / "target"),
-        "--log-path", str(folder / "logs"),
-    ]  # fmt: skip
     env = {**os.environ, **environment}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            str(dbt), words[0], "--quiet", "--project-dir", str(ROOT / "dbt"),
+            "--profiles-dir", str(ROOT / "dbt"), "--target-path", str(folder / "target"),
+            "--log-path", str(folder / "logs"), *words[1:],
+        ]  # fmt: skip
+        return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+
+    done = run("build")
     output = done.stdout + done.stderr
     found = [folder / "target" / name for name in ("manifest.json", "run_results.json")]
     assert all(path.exists() for path in found), output
     manifest, results = (json.loads(path.read_text()) for path in found)
-    return Built(manifest, results["results"], output)
+    return Built(manifest, results["results"], output, run)
 
 
 def on_duckdb(folder: Path) -> tuple[Path, Built]:

@@ -7,11 +7,15 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-from malacate.contracts.changes import STATE_COLUMNS
+import yaml
+
+from malacate.contracts.changes import STATE_COLUMNS, changes_of
 from malacate.contracts.odcs import read_contract
 from malacate.contracts.table import Table
+from malacate.warehouse.protocol import BATCH_COLUMN
 
 ROOT = Path(__file__).parents[2]
+CAPTURES = ("ChangeFiles", "ReplicationSlot", "SqlServerChanges")
 SOURCES = ("production", "lab", "datastream", "geophones")
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -19,15 +23,43 @@ HOUR = timedelta(hours=1)
 Row = dict[str, Any]
 
 
+def change_tables(source: str) -> set[str]:
+    """Those of its tables that are folded from a log of changes."""
+    path = ROOT / "platform/acme/defs" / source / "defs.yaml"
+    declared = [
+        table
+        for component in yaml.safe_load_all(path.read_text())
+        if component["type"].rpartition(".")[2] in CAPTURES
+        for table in component["attributes"]["tables"]
+    ]
+    return {table if isinstance(table, str) else table["name"] for table in declared}
+
+
 def raw_tables() -> Iterator[Table]:
     for source in SOURCES:
         path = ROOT / "platform/acme/defs" / source / "contract.odcs.yaml"
-        for table in read_contract(path, source).values():
-            yield table.having(*STATE_COLUMNS) if source == "datastream" else table
+        changing = change_tables(source)
+        for name, table in read_contract(path, source).items():
+            if name in changing:
+                yield changes_of(table)
+            yield table.having(*STATE_COLUMNS) if name in changing else table
 
 
 def rows() -> dict[str, list[Row]]:
-    """Rows by table; a column that is left out is null."""
+    """Rows by table; a column that is left out is null, a row that is not called deleted is not.
+
+    A state ends with a deleted row that looks like its first one: who reads it has that one twice.
+    """
+    states = {str(table.name) for table in raw_tables() if "is_deleted" in table.by_name}
+    return {
+        name: [*({"is_deleted": False, **row} for row in some), {**some[0], "is_deleted": True}]
+        if name in states
+        else some
+        for name, some in _rows().items()
+    }
+
+
+def _rows() -> dict[str, list[Row]]:
     random = Random(20261101)
     cycles = list(_cycles(random))
     return {
@@ -41,6 +73,7 @@ def rows() -> dict[str, list[Row]]:
         "raw_production.crusher_hour": list(_crushed(random)),
         "raw_lab.rock_quality": list(_rock(random)),
         "raw_datastream.haul_cycle": list(_changed(cycles)),
+        "raw_datastream.haul_cycle_changes": list(_logged(cycles)),
         "raw_geophones.vibration_hour": list(_vibration(random)),
     }
 
@@ -124,6 +157,53 @@ def _changed(cycles: list[Row]) -> Iterator[Row]:
             **cycle, "_op": operation, "is_deleted": operation == "D",
             "_source_at": cycle["updated_at"] + HOUR,
         }  # fmt: skip
+
+
+def _logged(cycles: list[Row]) -> Iterator[Row]:
+    """Two to a minute: three truncates, and changes at random; some came twice."""
+    random = Random(7)
+    alive: dict[int, Row] = {}
+    for at in range(1, 160):
+        number = random.randrange(1, 9)
+        place = {
+            "_position_hi": at // 16, "_position_lo": at % 16 << 40, "_seq": 0,
+            "_source_at": START + timedelta(minutes=at // 2), "_is_key_change": False,
+            "_is_snapshot": False, "_event_id": f"e{at}", "_file_row": at,
+        }  # fmt: skip
+        row = {**cycles[random.randrange(30)], "cycle_id": number}
+        for change in _change(random, at, row, alive):
+            yield {**place, **change}
+            if at % 3 == 0:
+                yield {**place, **change, BATCH_COLUMN: "b1"}
+
+
+def _change(random: Random, at: int, row: Row, alive: dict[int, Row]) -> Iterator[Row]:
+    """What is done at one position to the cycle, and the ones ``alive``: a backfill reads it, it
+    moves to another number, a part is not sent.
+    """
+    number = row["cycle_id"]
+    if at % 50 == 0:
+        alive.clear()
+        yield {"_op": "T"}
+    elif number not in alive:
+        alive[number] = row
+        yield {**row, "_op": "I"}
+    elif at % 7 == 0:
+        zeros = {"_position_hi": 0, "_position_lo": 0}
+        yield {**alive[number], **zeros, "_op": "R", "_is_snapshot": True}
+    elif at % 5 == 0:
+        del alive[number]
+        yield {"cycle_id": number, "_op": "D"}
+    elif at % 11 == 0:
+        del alive[number]
+        moved = {"cycle_id": 100 + at, "payload_t": None, "_missing": "payload_t"}
+        half = {"_is_key_change": True}
+        yield {"cycle_id": number, "_op": "D", **half}
+        yield {**row, **moved, "_op": "I", "_seq": 1, "_event_id": f"m{at}", **half}
+    else:
+        unsent = random.choice([(), ("payload_t",), ("material", "payload_t")])
+        alive[number] = {**row, **{name: alive[number][name] for name in unsent}}
+        yield {**row, **dict.fromkeys(unsent), "_op": "U", "_missing": ",".join(unsent) or None}
 
 
 def _assays(random: Random) -> Iterator[Row]:

@@ -4,24 +4,31 @@ from pathlib import Path
 
 import pytest
 import yaml
+from platform_tests.dbt.raw_rows import change_tables
 
-from malacate.contracts.changes import STATE_COLUMNS
+from malacate.contracts.changes import CHANGE_COLUMNS, STATE_COLUMNS
 from malacate.contracts.odcs import read_contract
+from malacate.contracts.table import Column
 from malacate.warehouse.protocol import BATCH_COLUMN
 
 ROOT = Path(__file__).parents[2]
-CHANGE_STREAMS = {"datastream"}
 SOURCES = yaml.safe_load((ROOT / "dbt/models/sources.yml").read_text())["sources"]
 
 
 def promised(source: str) -> dict[str, dict[str, str]]:
     """Unit by column by table: the contract's, and what the platform adds to a raw table."""
     path = ROOT / "platform/acme/defs" / source / "contract.odcs.yaml"
-    added = STATE_COLUMNS if source in CHANGE_STREAMS else ()
-    return {
-        name: {c.name: c.unit for c in (*table.columns, *added)} | {BATCH_COLUMN: ""}
-        for name, table in read_contract(path, source).items()
-    }
+    changing = change_tables(source)
+    found = {}
+    for name, table in read_contract(path, source).items():
+        if name in changing:
+            found[f"{name}_changes"] = units(*table.columns, *CHANGE_COLUMNS)
+        found[name] = units(*table.columns, *(STATE_COLUMNS if name in changing else ()))
+    return found
+
+
+def units(*columns: Column) -> dict[str, str]:
+    return {column.name: column.unit for column in columns} | {BATCH_COLUMN: ""}
 
 
 def unit(column: dict) -> str:

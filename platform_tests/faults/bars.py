@@ -45,6 +45,7 @@ class Result:
         self.cases += 1
         self.injected += verdict.injected
         self.hits[case.aim] += verdict.injected
+        self.hits.update(verdict.hits)
         self.survived += verdict.injected if verdict.is_good else 0
         self.lost += verdict.lost
         self.twice += verdict.twice
@@ -164,6 +165,37 @@ def resource_bar(run: Run) -> Result:
     return _many(run.over("B11", f"resources run out ({where})", resource_cases()), 20)
 
 
+def cdc_bar(run: Run) -> Result:
+    """B17: readers of changes die between peek, land, publish and advance; changes are lost."""
+    from platform_tests.faults import (
+        cdc_gaps,
+        cdc_kills,
+        cdc_mine,
+        cdc_sqlserver,
+        cdc_sqlserver_gaps,
+    )
+
+    size, seed = run.size, run.seed
+    kills = [*cdc_kills.kill_cases(size, seed), *cdc_sqlserver.kill_cases(size, seed)]
+    gaps = [*cdc_gaps.gap_cases(seed), *cdc_sqlserver_gaps.gap_cases()]
+    gaps = gaps if size.is_long else [g for g in gaps if g.aim in cdc_gaps.SHORT]
+    with cdc_mine.standing():
+        result = run.over("B17", "changes captured", [*gaps, *kills])
+    at = {step: sum(result.hits[p] for p in some) for step, some in cdc_kills.STEPS.items()}
+    found = {
+        "kills of slots": sum(at.values()),
+        "kills of SQL Server": sum(result.hits[p] for p in cdc_sqlserver.PASSED),
+        "gaps": sum(result.hits[case.aim] for case in gaps),
+    }
+    dues = (60, 20, 12) if size.is_long else (12, 4, 3)
+    told = ", ".join(f"{step} {number}" for step, number in at.items())
+    result.what += f" ({', '.join(f'{k} {n}' for k, n in found.items())}; {told})"
+    for (what, number), due in zip(found.items(), dues, strict=True):
+        if number < due:
+            result.violations.append(f"{what}: {number}, {due} are due")
+    return _everywhere(result, cdc_kills.POINTS if size.is_long else (), 1)
+
+
 def _many(result: Result, due: int) -> Result:
     if result.injected < due:
         result.violations.append(f"{result.injected} faults were injected, {due} are due")
@@ -188,4 +220,5 @@ BARS: dict[str, Callable[[Run], Result]] = {
     "B8": transfer_bar,
     "B9": policy_bar,
     "B11": resource_bar,
+    "B17": cdc_bar,
 }

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from platform_tests.faults import bigquery_yard, cases, mutants_of_bigquery
+from platform_tests.faults import bigquery_yard, cases, mutants_of_bigquery, mutants_of_cdc
 from platform_tests.faults.bars import Run
 from platform_tests.faults.bigquery_unknown import bigquery_cases
 from platform_tests.faults.cases import Case, Size
@@ -26,8 +26,10 @@ def to_plant() -> list[str]:
 
 def planted_bugs(run: Run, found: Callable[[str, str], None]) -> list[str]:
     """B13: the mutants that no case found."""
+    from platform_tests.faults import cdc_mine
+
     missed = []
-    with bigquery_yard.standing():
+    with bigquery_yard.standing(), cdc_mine.standing():
         for case, verdict in run_all([_hunt(name) for name in to_plant()], run.keep):
             found(case.name, verdict.found or " ".join(["NOT FOUND", *verdict.problems]))
             missed += [] if verdict.found else [case.name]
@@ -103,14 +105,26 @@ SEEN_BY: dict[str, str | tuple[str, ...]] = {
     "promise_ignored": "manifest killed",
     "skipped_bytes_dropped": "skip killed",
     **mutants_of_bigquery.SEEN_BY,
+    **mutants_of_cdc.SEEN_BY,
 }
 """The histories that are tried first, and alone: who knows where a bug shows saves the search."""
 
 
 def _of_files(mutant: str) -> list[Case]:
     size = Size(is_long=False)
+    if mutant in mutants_of_cdc.MUTANTS:
+        return _of_cdc(size, mutant)
     return [
         *event_cases(SEED, mutant), *unknown_cases(2, SEED, mutant),
         *policy_cases(size, SEED, mutant), *transfer_cases(size, mutant),
         *bigquery_cases(1, SEED, mutant),
+    ]  # fmt: skip
+
+
+def _of_cdc(size: Size, mutant: str) -> list[Case]:
+    from platform_tests.faults import cdc_gaps, cdc_kills, cdc_sqlserver, cdc_sqlserver_gaps
+
+    return [
+        *cdc_kills.hunt_cases(SEED, mutant), *cdc_gaps.gap_cases(SEED, mutant),
+        *cdc_sqlserver_gaps.gap_cases(mutant), *cdc_sqlserver.kill_cases(size, SEED, mutant),
     ]  # fmt: skip

@@ -32,7 +32,7 @@ OF_TRANSFERS = {"transfer_staged", "transfer_put", "transferred"}
 """Points that only transfers pass: bar B8 kills there."""
 
 OF_SLOTS = {"slot_created", "peeked", "slot_before_advance", "slot_advanced"}
-"""Points that only a replication slot passes: its own tests kill there."""
+"""Points that only a replication slot passes: bar B17 kills there."""
 
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""

@@ -16,7 +16,7 @@ from platform_tests.faults.worker import DONE, Orders, arm, work
 
 LIMIT_SECONDS = 90.0
 HISTORY_SECONDS = 240.0
-HUNG = 99
+BROKEN, HUNG = 98, 99
 TELL_BEFORE_SECONDS = 5.0
 """A worker that is about to be called hung says where it is, in the log of its world.
 
@@ -89,7 +89,7 @@ def _child(body: Callable[[], int], log: Path) -> int:
             return body()
     except BaseException:
         traceback.print_exc()
-        return 98
+        return BROKEN
 
 
 def worker(root: Path, orders: Orders | None = None) -> Process:

@@ -12,7 +12,7 @@ from platform_tests.faults.processes import warm
 def main() -> int:
     parser = argparse.ArgumentParser(description="Kill malacate's workers and count what is lost.")
     parser.add_argument(
-        "--long", action="store_true", help="all turns of the world; about 40 minutes"
+        "--long", action="store_true", help="all turns of the world; about 45 minutes"
     )
     parser.add_argument("--seed", type=int, default=7)
     parser.add_argument("--bar", action="append", choices=[*BARS, "B13"], help="only these")

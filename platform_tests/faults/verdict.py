@@ -21,7 +21,7 @@ HARMLESS = {"Fenced", "WarehouseBusy", "OfAnotherDay"}
 
 @dataclass
 class Verdict:
-    """What one case came to. ``leftovers`` are reported, the rest must be nothing."""
+    """What one case came to. ``leftovers`` and ``hits`` are reported, the rest must be nothing."""
 
     lost: int = 0
     twice: int = 0
@@ -30,6 +30,7 @@ class Verdict:
     fenced: int = 0
     injected: int = 0
     leftovers: dict[str, int] = field(default_factory=dict)
+    hits: dict[str, int] = field(default_factory=dict)
     found: str = ""
 
     def compare(self, table: str, rows: Counter[Row], found: Counter[Row]) -> None:

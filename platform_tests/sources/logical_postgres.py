@@ -2,8 +2,9 @@
 
 import shutil
 import tempfile
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -30,6 +31,32 @@ def logical_server(**settings: str) -> Iterator[str]:
                 connection.execute(f"alter system set {name} = '{value}'")
         server.stop()
         server.ensure_postgres_running()
+        yield server.get_uri()
+    finally:
+        server.cleanup()
+        shutil.rmtree(home, ignore_errors=True)
+
+
+def restored(home: Path) -> Generator[str, None, None]:
+    """URL of a server; then of the same one on a new timeline, as after a restore or failover."""
+    data = home / "pg"
+    server = get_server(data, cleanup_mode="delete")
+    try:
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            for name, value in SETTINGS.items():
+                connection.execute(f"alter system set {name} = '{value}'")
+        server.stop()
+        server.ensure_postgres_running()
+        yield server.get_uri()
+        server.stop()
+        (data / "recovery.signal").touch()
+        with (data / "postgresql.auto.conf").open("a") as file:
+            file.write("restore_command = 'false'\n")
+        shutil.chown(data / "recovery.signal", data.owner(), data.group())
+        server.ensure_postgres_running()
+        with psycopg.connect(server.get_uri(), autocommit=True) as connection:
+            while connection.execute("select pg_is_in_recovery()").fetchone() == (True,):
+                time.sleep(0.1)
         yield server.get_uri()
     finally:
         server.cleanup()

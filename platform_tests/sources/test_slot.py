@@ -18,6 +18,7 @@ from platform_tests.sources.slots import DDL, SHIFT, TRUCK, Mine, table
 from malacate.contracts.changes import changes_of
 from malacate.errors import MalacateError
 from malacate.sources.cdc import slot as slot_module
+from malacate.sources.cdc.slot_position import Position
 
 __all__ = ["logical_postgres", "logical_url"]
 
@@ -235,7 +236,7 @@ def test_a_look_is_bounded_and_a_transaction_comes_whole(streaming: Mine) -> Non
 
 
 def test_a_table_that_was_copied_later_misses_nothing(streaming: Mine) -> None:
-    """Its rows are read after the stream's position, so changes come that they show already."""
+    """Its rows are of a moment of their own, later than the stream's position."""
     streaming.run("insert into app.other select i, 'x' from generate_series(1, 50) i")
     streaming.run("alter publication app_changes add table app.other")
     other = table("other")
@@ -243,12 +244,51 @@ def test_a_table_that_was_copied_later_misses_nothing(streaming: Mine) -> None:
     streaming.run(
         "update app.other set note = 'y' where id < 10", "delete from app.other where id = 20"
     )
-    streaming.fresh().load()
-    assert len([1 for op, _ in streaming.ops(other) if op == "R"]) == 49
+    streaming.fresh()
+    (found,) = streaming.route(other).source.discover(slot_module.Known(None))
+    assert Position.parse(found.hi or "0").lsn > streaming.position(TRUCK).lsn
+    streaming.run("update app.other set note = 'z' where id = 30")
+    streaming.load()
+    assert streaming.ops(other).count(("R", 30)) == 1
+    assert len(streaming.ops(other)) == 49
     streaming.run("insert into app.other values (77, 'z')")
     streaming.drain()
     streaming.must_be_equal()
-    assert {"R", "U", "D", "I"} == {op for op, _ in streaming.ops(other)}
+    assert [op for op, key in streaming.ops(other) if key == 30] == ["R", "U"]
+
+
+def test_a_key_that_moved_before_a_late_copy_keeps_its_large_value(mine: Mine) -> None:
+    """Its change leaves the value out, and the row of the old key is copied no more."""
+    mine.run(
+        "alter table app.truck alter column note set storage external",
+        "insert into app.truck select i, repeat(md5(i::text), 80) from generate_series(1, 3) i",
+    )
+    child = apart(mine.home.root, lambda: mine.elsewhere().load() * 0, at="slot_created:1")
+    assert child.wait(40) == -signal.SIGKILL
+    mine.run("update app.truck set id = 10 where id = 1", "insert into app.truck values (1, 'new')")
+    mine.elsewhere().drain()
+    mine.must_be_equal()
+
+
+def test_a_slot_that_is_being_created_is_waited_for(
+    mine: Mine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is listed before it has a position, and creating it waits for open transactions."""
+    from malacate.sources.cdc import slot_server
+
+    monkeypatch.setattr(slot_server, "PATIENCE_SECONDS", 0.3)
+    with psycopg.connect(mine.url) as busy:
+        busy.execute("insert into app.other values (1, 'not committed')")
+        creator = threading.Thread(target=lambda: mine.server.create(0).close())
+        creator.start()
+        while not mine.server.generations():
+            time.sleep(0.01)
+        with pytest.raises(MalacateError, match="being created"):
+            mine.load()
+        busy.rollback()
+    creator.join()
+    mine.drain()
+    mine.must_be_equal()
 
 
 def test_the_same_window_read_again_brings_the_same_rows(streaming: Mine) -> None:

@@ -337,7 +337,7 @@ def test_a_server_that_knows_less_than_was_read_is_not_believed(trucks: Trucks) 
     trucks.server.tick()
     trucks.load()
     trucks.server.run("delete from cdc.lsn_time_mapping where tran_id = '\\x00'")
-    with pytest.raises(SourceUnreachable, match="restored") as told:
+    with pytest.raises(SourceGap, match="restored") as told:
         trucks.load()
     assert told.value.reason == "log_behind_position"
 

@@ -152,7 +152,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[list[Row]], dict[Key, Values | Non
     return [order[i : i + size] for i in range(0, len(order), size)], source.expected()
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=5, deadline=None)
 @given(deliveries())
 def test_any_delivery_of_a_history_is_published_as_the_source_has_it(
     delivery: tuple[list[list[Row]], dict[Key, Values | None]],
@@ -191,6 +191,16 @@ def test_a_backfill_repairs_what_a_gap_in_the_log_lost_and_never_undoes_what_cam
     assert shown(state_after([[old], [backfilled(A, (2, "y"), 5)]])) == {A: (2, "y")}
     assert shown(state_after([[old], [new], [backfilled(A, (2, "y"), 5)]])) == {A: (3, "x")}
     assert shown(state_after([[backfilled(A, (2, "y"), 9)], [new], [old]])) == {A: (3, "x")}
+
+
+def test_what_was_not_sent_after_a_backfill_is_what_the_backfill_read() -> None:
+    log = [
+        change("I", A, (1, "x"), 1),
+        backfilled(A, (3, "y"), 5),
+        change("U", A, (9, None), 9, _missing="note"),
+    ]
+    for order in (log, log[::-1], [log[2], log[0], log[1]]):
+        assert shown(state_after([[one] for one in order])) == {A: (9, "y")}
 
 
 def test_a_moved_row_takes_along_what_was_not_sent_even_if_that_comes_last() -> None:

@@ -14,3 +14,4 @@ select
     {{ hours_between('sampled_at', 'received_at') }} as turnaround_h,
     updated_at
 from {{ source('production', 'assay') }}
+where not is_deleted

@@ -5,3 +5,4 @@ select
     weightometer_t,
     updated_at
 from {{ source('production', 'crusher_hour') }}
+where not is_deleted

@@ -8,6 +8,7 @@ with events as (
         updated_at,
         lead(from_at) over (partition by equipment_id order by from_at) as next_from_at
     from {{ source('production', 'status_event') }}
+    where not is_deleted
 ),
 
 known as (

@@ -24,6 +24,7 @@ with cycles as (
         queue_load_s + spot_s + load_s + haul_s + queue_dump_s + dump_s + return_s as parts_s,
         ({{ epoch_us('ended_at') }} - {{ epoch_us('started_at') }}) / 1e6 as duration_s
     from {{ source('production', 'haul_cycle') }}
+    where not is_deleted
 ),
 
 shifts as (

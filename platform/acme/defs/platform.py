@@ -4,9 +4,11 @@ from pathlib import Path
 
 import dagster as dg
 
+from malacate.components.declared import raw_assets
 from malacate.orchestration.control import control_files
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.raw_assets import POOL
+from malacate.orchestration.reconciled import reconciliation
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.upkeep import daily_upkeep
 from malacate.orchestration.warehouse_cost import warehouse_cost
@@ -42,4 +44,9 @@ def resources() -> dg.Definitions:
         executor=dg.in_process_executor,
     )
     cost = warehouse_cost(["ops/column_lineage"], POOL, platform.target.engine)
-    return dg.Definitions.merge(shared, control_files(FILES), dg.Definitions(assets=[cost]))
+    compared = reconciliation(
+        lambda: raw_assets(Path(__file__).parent), POOL, platform.target.engine
+    )
+    return dg.Definitions.merge(
+        shared, control_files(FILES), dg.Definitions(assets=[cost]), compared
+    )

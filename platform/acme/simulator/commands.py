@@ -89,7 +89,11 @@ def _running(home: Path | None) -> Mine:
 
 def _write_env(path: Path, systems: Systems) -> None:
     """Set the mine's lines in the env file, keep the others; only the owner may read it."""
-    ours = {"ACME_PRODUCTION_URL": systems.production_url, "ACME_DROPS": str(systems.drops)}
+    ours = {
+        "ACME_PRODUCTION_URL": systems.production_url,
+        "ACME_PLANT_URL": systems.plant_url,
+        "ACME_DROPS": str(systems.drops),
+    }
     lines = path.read_text().splitlines() if path.exists() else []
     kept = [line for line in lines if line.partition("=")[0].strip() not in ours]
     unfinished = path.with_name(f".tmp-{path.name}")
@@ -101,7 +105,7 @@ def _write_env(path: Path, systems: Systems) -> None:
 
 
 def _named(systems: Systems) -> dict[str, str]:
-    return {"production_url": systems.production_url, "drops": str(systems.drops)}
+    return {name: str(place) for name, place in asdict(systems).items()}
 
 
 def _answer(facts: dict[str, Any], as_json: bool) -> None:

@@ -1,11 +1,12 @@
 """The replication stream's files: events of two tables in the shape that Google Datastream writes.
 
-Only shape and order are decided here; which changes happen is in ``hour``.
+Changes, their order and their positions are those of the database's log (``replication``); only
+times are the mine's. A tick that is told again has the same events, under the same names.
 """
 
 import hashlib
-import itertools
 import json
+import shutil
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -16,14 +17,12 @@ from typing import Any
 import pyarrow as pa
 
 from acme.simulator.drops import avro, deliver
-from acme.simulator.journal import Change, Row
+from acme.simulator.journal import Row
+from acme.simulator.replication import STREAMED, Logged
 from acme.simulator.tables import TABLES
 from acme.simulator.world import World
 
-STREAMED = ("haul_cycle", "status_event")
 _BACKFILL_ROWS, _EVENTS_PER_FILE, _TOLD_TWICE = 50_000, 60, 3
-# The second tick leaves 0xF/... behind: as text 10/0 is less than F/FF800000.
-_FIRST_LSN, _LSN_PER_TICK, _LATE_LSN, _LSN_PER_CHANGE = 0xF_FF00_0000, 0x80_0000, 0x70_0000, 0x198
 _STREAM = "projects/269744978479/locations/us-central1/streams/production"
 _SCALARS = {pa.string(): "string", pa.int32(): "int", pa.int64(): "long", pa.bool_(): "boolean"}
 _AT = {"logicalType": "timestamp-millis", "type": "long"}
@@ -36,28 +35,44 @@ def backfill(world: World, folder: Path, rows: dict[str, pa.Table]) -> list[Path
         file = _File(world, folder, table, "postgresql-backfill", world.end)
         for first in range(0, rows[table].num_rows, _BACKFILL_ROWS):
             part = rows[table].slice(first, _BACKFILL_ROWS).to_pylist()
-            made.append(file.write([file.event(i, "INSERT", row) for i, row in enumerate(part)]))
+            events = [file.event(f"{i:08x}", "INSERT", row) for i, row in enumerate(part)]
+            made.append(file.write(events))
             file = replace(file, number=file.number + 1)
     return made
 
 
-def stream(world: World, folder: Path, tick: int, changes: Sequence[Change]) -> list[Path]:
-    """Write the changes that a tick made to the streamed tables."""
-    made = []
-    logged = [_Logged(change, tick, place) for place, change in enumerate(changes)]
+def stream(
+    world: World, folder: Path, held: Path, tick: int, logged: Sequence[Logged]
+) -> list[Path]:
+    """Write the changes of a tick, and those that the tick before held back.
+
+    What is told late waits in ``held``: its file comes with the next tick, into this one's folder.
+    """
+    made = _release(folder, held, tick)
     for table in STREAMED:
         file = _File(world, folder, table, "postgresql-cdc", world.after(tick), tick)
-        mine = [entry for entry in logged if entry.change.table == table]
-        now = [entry for entry in mine if not entry.change.is_late]
+        mine = [(place, one) for place, one in enumerate(logged) if one.table == table]
+        now = [(place, one) for place, one in mine if not one.is_late]
         for first in range(0, len(now), _EVENTS_PER_FILE):
             events = list(_events(file, now[first : first + _EVENTS_PER_FILE]))
             made.append(file.write(events))
             file = replace(file, number=file.number + 1)
         if now and tick % 2 == 0:
             made.append(file.write(events[-_TOLD_TWICE:]))
-        if late := [entry for entry in mine if entry.change.is_late]:
-            old = replace(file, source_at=world.after(tick - 1), number=99)
-            made.append(old.write(list(_events(old, late))))
+        if late := [(place, one) for place, one in mine if one.is_late]:
+            kept = replace(file, folder=held / str(tick + 1), tick=tick + 1, number=99)
+            kept.write(list(_events(kept, late)))
+    return made
+
+
+def _release(folder: Path, held: Path, tick: int) -> list[Path]:
+    made = []
+    for waiting in sorted(held.glob("*")):
+        if int(waiting.name) <= tick:
+            for path in sorted(waiting.rglob("*.avro")):
+                made.append(folder / path.relative_to(waiting))
+                deliver(made[-1], path.read_bytes())
+            shutil.rmtree(waiting)
     return made
 
 
@@ -66,34 +81,14 @@ def lsn_text(lsn: int) -> str:
     return f"{lsn >> 32:X}/{lsn & 0xFFFF_FFFF:X}"
 
 
-@dataclass(frozen=True)
-class _Logged:
-    """A change and its place in the log of a tick."""
-
-    change: Change
-    tick: int
-    place: int
-
-    @property
-    def lsn(self) -> int:
-        late = _LATE_LSN - _LSN_PER_TICK if self.change.is_late else 0
-        return _FIRST_LSN + self.tick * _LSN_PER_TICK + late + self.place * _LSN_PER_CHANGE
-
-    @property
-    def transaction(self) -> int:
-        return self.tick * 10_000 + self.change.transaction
-
-
-def _events(file: "_File", entries: Iterable[_Logged]) -> Iterator[dict[str, Any]]:
-    numbers = itertools.count()
-    for entry in entries:
-        change = entry.change
-        if change.old_key is None:
-            yield file.event(next(numbers), change.kind, change.row, entry)
+def _events(file: "_File", entries: Iterable[tuple[int, Logged]]) -> Iterator[dict[str, Any]]:
+    for place, one in entries:
+        if one.old_key is None:
+            yield file.logged(place, one.kind, one.row, one)
         else:
             # A row that moves to another key is told as two events of one log record.
-            yield file.event(next(numbers), "UPDATE-DELETE", change.old_key, entry)
-            yield file.event(next(numbers), "UPDATE-INSERT", change.row, entry)
+            yield file.logged(place, "UPDATE-DELETE", one.old_key, one)
+            yield file.logged(place, "UPDATE-INSERT", one.row, one)
 
 
 @dataclass(frozen=True)
@@ -108,28 +103,37 @@ class _File:
     tick: int = 0
     number: int = 0
 
+    def logged(self, place: int, kind: str, row: Row, one: Logged) -> dict[str, Any]:
+        """An event of the log, the ``place``-th of its tick; a row that is gone has its key alone.
+
+        It is known by where it stands, so whoever tells it again says the same.
+        """
+        at = self.source_at + timedelta(milliseconds=2 * place)
+        half = f"{2 * place + (kind == 'UPDATE-INSERT'):08x}"
+        return self.event(half, kind, row, at, lsn_text(one.lsn), one.transaction)
+
     def event(
-        self, index: int, kind: str, row: Row, entry: _Logged | None = None
-    ) -> dict[str, Any]:
-        """One event; a row that is gone carries its key alone, a snapshot row no position."""
-        source_at = self.source_at + timedelta(milliseconds=2 * entry.place if entry else 0)
-        position = lsn_text(entry.lsn) if entry else None
+        self, name: str, kind: str, row: Row, at: datetime | None = None,
+        lsn: str | None = None, transaction: int | None = None,
+    ) -> dict[str, Any]:  # fmt: skip
+        """One event; a row of a snapshot has no position."""
+        source_at = at or self.source_at
         return {
-            "uuid": f"{self._uuid}{index:08x}",
+            "uuid": f"{self._uuid}{name}",
             "read_timestamp": source_at + timedelta(seconds=20),
             "source_timestamp": source_at,
             "object": f"app_{self.table}",
             "read_method": self.method,
             "stream_name": _STREAM,
             "schema_key": self._schema_key,
-            "sort_keys": [int(source_at.timestamp() * 1000), position or ""],
+            "sort_keys": [int(source_at.timestamp() * 1000), lsn or ""],
             "source_metadata": {
                 "schema": "app",
                 "table": self.table,
                 "is_deleted": kind.endswith("DELETE"),
                 "change_type": kind,
-                "tx_id": entry.transaction if entry else None,
-                "lsn": position,
+                "tx_id": transaction,
+                "lsn": lsn,
                 "primary_keys": list(TABLES[self.table].key),
             },
             "payload": row,

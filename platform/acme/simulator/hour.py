@@ -53,7 +53,6 @@ def live(world: World, tick: int, journal: Journal) -> None:
         _move_a_boundary(journal)
     _correct_cycles(world, tick, journal, recent)
     _receive_assays(world, tick, journal, begin)
-    journal.begin()
     fed = crusher_hours(world.rng("tick", tick, "crusher"), cycles, begin, begin + HOUR)
     journal.insert_all(fed, "crusher_hour")
 
@@ -61,7 +60,6 @@ def live(world: World, tick: int, journal: Journal) -> None:
 def _calendar(world: World, tick: int, journal: Journal, begin: int) -> None:
     """What the hour of the day brings: shifts, plans, blasts, the count of a shift's tonnes."""
     rng, end, day = world.rng("tick", tick, "calendar"), begin + HOUR, begin // DAY
-    journal.begin()
     if begin % SHIFT == 0:
         journal.insert_all(shifts(begin, begin + SHIFT), "shift")
     if begin % DAY == 0:
@@ -85,7 +83,6 @@ def _change_status(world: World, tick: int, journal: Journal, begin: int) -> lis
     """Close a third of the open events and open the next; return who operates all hour long."""
     rng, working = world.rng("tick", tick, "status"), []
     for event in journal.query(_OPEN):
-        journal.begin()
         machine = event["equipment_id"]
         changes, second = rng.random() < 1 / 3, int(rng.integers(60, HOUR - 60))
         stop = list(STOPS)[int(rng.integers(len(STOPS)))]
@@ -110,7 +107,6 @@ def _dispatch(
     rng, first = world.rng("tick", tick, "dispatch"), _next(journal, "haul_cycle")
     cycles = haul_cycles(world, rng, Spans(truck, hour, hour + HOUR), first)
     for row in cycles.to_pylist():
-        journal.begin()
         journal.insert("haul_cycle", row)
     return cycles
 
@@ -122,7 +118,6 @@ def _move_a_boundary(journal: Journal) -> None:
         earlier = event["from_at"] - timedelta(seconds=90)
         # Only work is lengthened: moved the other way, a cycle would run into a stop.
         if before and event["tum_code"] == OPERATING and before[0]["from_at"] < earlier:
-            journal.begin()
             journal.update("status_event", _event_key(before[0]), {"to_at": earlier})
             journal.update("status_event", _event_key(event), {"from_at": earlier})
             return
@@ -135,28 +130,22 @@ def _correct_cycles(world: World, tick: int, journal: Journal, recent: list[Row]
     payload = [round(row["payload_t"] * u, 2) for row, u in zip(chosen, share, strict=True)]
     keys = [{"cycle_id": row["cycle_id"]} for row in chosen]
     for key, payload_t in list(zip(keys, payload, strict=True))[:5]:
-        journal.begin()
         journal.update("haul_cycle", key, {"payload_t": payload_t})
-    journal.begin()
     journal.delete("haul_cycle", keys[5])
-    journal.begin()
     journal.delete("haul_cycle", keys[6])
     journal.insert("haul_cycle", {**chosen[6], "payload_t": payload[6]})
     if tick % 4 == 2:
-        journal.begin()
         journal.update("haul_cycle", keys[7], {"cycle_id": _next(journal, "haul_cycle")})
-    if tick % 3 == 0:
-        _arrive_late(journal, chosen[8:], payload[8:])
+    if tick % 3 == 2:
+        _tell_late(journal, chosen[8:], payload[8:])
 
 
-def _arrive_late(journal: Journal, cycles: list[Row], payload: list[Decimal]) -> None:
-    """Changes an hour old, told only now, of rows that have since changed again or are gone."""
-    hour_ago = journal.now - timedelta(hours=1)
+def _tell_late(journal: Journal, cycles: list[Row], payload: list[Decimal]) -> None:
+    """Changes that are told an hour late, of rows that change again at once, or go."""
     keys = [{"cycle_id": cycle["cycle_id"]} for cycle in cycles]
-    journal.begin()
-    for key, payload_t in zip(keys, payload, strict=True):
-        journal.update("haul_cycle", key, {"payload_t": payload_t}, late_at=hour_ago)
-    journal.begin()
+    with journal.late():
+        for key, payload_t in zip(keys, payload, strict=True):
+            journal.update("haul_cycle", key, {"payload_t": payload_t})
     journal.update("haul_cycle", keys[0], {"payload_t": cycles[0]["payload_t"]})
     journal.delete("haul_cycle", keys[1])
 
@@ -164,13 +153,11 @@ def _arrive_late(journal: Journal, cycles: list[Row], payload: list[Decimal]) ->
 def _receive_assays(world: World, tick: int, journal: Journal, begin: int) -> None:
     rng = world.rng("tick", tick, "assays")
     for sample in journal.query(_AWAITED):
-        journal.begin()
         grade = min(5.0, float(rng.gamma(2.2, 0.38)))
         result = {"cu_pct": round(grade, 4), "au_g_t": round(grade * rng.uniform(0.1, 0.5), 4)}
         result["moisture_pct"] = round(float(rng.uniform(1, 9)), 2)
         journal.update("assay", sample, {**result, "received_at": journal.now})
     for number in range(4):
-        journal.begin()
         row = {
             "sample_id": _next(journal, "assay"),
             "block_id": world.blocks[int(rng.integers(len(world.blocks)))],

@@ -1,15 +1,19 @@
 """The mine: starts its source systems, lets hours pass, stops them. The rest of it is behind this.
 
-The row of ``app.clock`` is the one commit point: files of a tick are written before it is
-committed, and a tick that is repeated writes the same bytes under the same names.
+The row of ``app.clock`` is the one commit point. The plant, and the files of laboratory and
+geophones, come before it: a tick that is repeated does the same again. Change files come after it,
+from the database's log: what was committed and not told yet is told by the next start or tick.
 """
 
 import json
 from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+import psycopg
 import pyarrow as pa
 
 from acme.simulator import datastream, geophones, lab
@@ -17,7 +21,9 @@ from acme.simulator.drops import as_json, deliver
 from acme.simulator.history import history
 from acme.simulator.hour import live
 from acme.simulator.journal import Journal
+from acme.simulator.plant import Plant
 from acme.simulator.postgres import Connection, Postgres, copy
+from acme.simulator.replication import STREAMED, Log, publish
 from acme.simulator.tables import TABLES
 from acme.simulator.truth import Truth
 from acme.simulator.world import World
@@ -25,12 +31,13 @@ from acme.simulator.world import World
 
 @dataclass(frozen=True)
 class Systems:
-    """Where the mine's systems are: its database, and the folder of its drops.
+    """Where the mine's systems are: its databases, and the folder of its drops.
 
     ``drops`` holds ``lab``, ``datastream`` and ``geophones``.
     """
 
     production_url: str
+    plant_url: str
     drops: Path
 
 
@@ -47,38 +54,45 @@ class TickReport:
 
 
 class Mine:
-    """The mine under ``home``: ``postgres``, ``drops``, ``truth`` and ``mine.json``."""
+    """The mine under ``home``: ``postgres``, ``drops``, ``held``, ``truth`` and ``mine.json``."""
 
     def __init__(self, home: Path) -> None:
         self._home = home.resolve()
         self._postgres = Postgres(self._home / "postgres")
         self._drops = self._home / "drops"
         self._truth = Truth(self._home / "truth")
+        self._log = Log(self._postgres)
+        self._plant = Plant(self._postgres, self._truth)
 
     def start(self, seed: int = 7, scale: float = 1.0) -> Systems:
-        """Make what is missing and start the database. What exists keeps its seed and scale."""
+        """Make what is missing and start the databases. What exists keeps its seed and scale."""
         if not self._identity.exists():
             deliver(self._identity, as_json({"seed": seed, "scale": scale}))
         self._postgres.start()
         world = self._world()
-        with self._postgres.connect() as connection:
-            is_new = not _has_clock(connection)
-            if is_new or not self._truth.is_written:
-                rows = history(world)
+        with self._alone():
+            with self._postgres.connect() as connection:
+                is_new = not _has_clock(connection)
+                rows = {} if self._truth.is_written and not is_new else history(world)
                 if is_new:
                     _load(connection, world, rows)
-                for table in datastream.STREAMED:
-                    self._truth.note_rows(table, rows[table])
-                datastream.backfill(world, self._drops / "datastream", rows)
-                self._deliver_history(world)
-        self._truth.note_state(world, self._ticks(world))
+                elif not _is_published(connection):
+                    raise RuntimeError(f"an earlier version made the mine in {self._home}: "
+                                       "`make clean` forgets it")  # fmt: skip
+            self._log.begin()
+            self._plant.start(world)
+            if rows:
+                self._tell_history(world, rows)
+            self._catch_up(world)
         return self.systems()
 
     def tick(self, hours: int = 1) -> TickReport:
         """Let ``hours`` pass in the simulated world."""
         world, counts = self._world(), Counter[tuple[str, str]]()
         for _ in range(hours):
-            counts += self._hour(world)
+            with self._alone():
+                self._catch_up(world)
+                counts += self._hour(world)
         ticks = self._ticks(world)
         found = {
             kind: {n: c for (k, n), c in sorted(counts.items()) if k == kind} for kind in _KINDS
@@ -104,7 +118,7 @@ class Mine:
         """Where the systems are. The mine must be running."""
         if not self.is_running():
             raise RuntimeError(f"the mine in {self._home} does not run: malacate simulate start")
-        return Systems(self._postgres.url, self._drops)
+        return Systems(self._postgres.url, self._plant.url, self._drops)
 
     @property
     def _identity(self) -> Path:
@@ -118,42 +132,70 @@ class Mine:
         with self._postgres.connect() as connection:
             return _ticks(connection, world)
 
-    def _deliver_history(self, world: World) -> None:
+    @contextmanager
+    def _alone(self) -> Iterator[None]:
+        """One at a time, so that a tick tells its own changes."""
+        self.systems()
+        with psycopg.connect(self._postgres.url, autocommit=True) as connection:
+            connection.execute("SELECT pg_advisory_lock(hashtext('mine'))")
+            yield
+
+    def _tell_history(self, world: World, rows: dict[str, pa.Table]) -> None:
+        for table in STREAMED:
+            self._truth.note_rows("datastream", TABLES[table], rows[table])
+        datastream.backfill(world, self._drops / "datastream", rows)
         for number in range(lab.DAYS):
             lab.RockFile(world, number).deliver(self._drops / "lab", self._truth.folder)
         for hour in geophones.hours_of_history(world):
             geophones.deliver_hour(world, self._drops / "geophones", self._truth.folder, hour)
+        self._truth.note_state(world, 0)
+
+    def _catch_up(self, world: World) -> None:
+        """Tell what was committed by a tick that was cut off."""
+        ticks = self._ticks(world)
+        if self._truth.ticks < ticks:
+            self._tell_changes(world, ticks)
+
+    def _tell_changes(self, world: World, tick: int) -> list[Path]:
+        """Deliver the change files of a tick, then let the log go."""
+        logged, end = self._log.waiting()
+        drops, held = self._drops / "datastream", self._home / "held"
+        made = datastream.stream(world, drops, held, tick, logged)
+        self._log.forget(end)
+        self._truth.note_state(world, tick)
+        return made
 
     def _hour(self, world: World) -> Counter[tuple[str, str]]:
-        self.systems()
+        tick = self._ticks(world) + 1
+        if tick == _ROUND_TICK:
+            self._postgres.pass_round_position()
         with self._postgres.connect() as connection:
-            tick = _ticks(connection, world) + 1
             journal = Journal(connection, world.after(tick))
             live(world, tick, journal)
+            self._plant.live(world, tick)
             counts = Counter[tuple[str, str]](
                 (change.kind, change.table) for change in journal.changes
             )
             for drop, paths in self._deliver(world, tick, journal).items():
                 counts["file", drop] += len(paths)
             connection.execute("UPDATE app.clock SET now_at = %s", [journal.now])
-        self._truth.note_state(world, tick)
+        counts["file", "datastream"] += len(self._tell_changes(world, tick))
         return counts
 
     def _deliver(self, world: World, tick: int, journal: Journal) -> dict[str, list[Path]]:
         truth, hour = self._truth.folder, tick - 1
-        for table in datastream.STREAMED:
-            mine = [change for change in journal.changes if change.table == table]
-            self._truth.note_changes(table, mine)
+        for table in STREAMED:
+            self._truth.note_changes("datastream", TABLES[table], journal.changes)
         vibration = self._drops / "geophones"
         return {
-            "datastream": datastream.stream(
-                world, self._drops / "datastream", tick, journal.changes
-            ),
             "lab": [file.deliver(self._drops / "lab", truth) for file in lab.due(world, tick)],
             "geophones": geophones.deliver_hour(world, vibration, truth, hour)
             + geophones.deliver_late(world, vibration, truth, hour - 1),
         }
 
+
+_ROUND_TICK = 2
+"""Before it the log's positions grow longer by a digit."""
 
 _KINDS = ("INSERT", "UPDATE", "DELETE", "file")
 
@@ -163,9 +205,13 @@ def _has_clock(connection: Connection) -> bool:
     return row is not None and row["clock"] is not None
 
 
+def _is_published(connection: Connection) -> bool:
+    row = connection.execute("SELECT count(*) AS there FROM pg_publication").fetchone()
+    return row is not None and row["there"] > 0
+
+
 def _ticks(connection: Connection, world: World) -> int:
-    # Locked, so that two ticks at once follow one another.
-    row = connection.execute("SELECT now_at FROM app.clock FOR UPDATE").fetchone()
+    row = connection.execute("SELECT now_at FROM app.clock").fetchone()
     if row is None:
         raise LookupError("app.clock has lost its row")
     now_at: datetime = row["now_at"]
@@ -183,4 +229,5 @@ def _load(connection: Connection, world: World, rows: dict[str, pa.Table]) -> No
             connection.execute(statement)
     connection.execute("CREATE TABLE app.clock (now_at timestamptz NOT NULL)")
     connection.execute("INSERT INTO app.clock VALUES (%s)", [world.end])
+    publish(connection)
     connection.execute("ANALYZE")

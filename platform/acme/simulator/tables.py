@@ -18,7 +18,7 @@ def decimal(precision: int, scale: int) -> pa.DataType:
 
 @dataclass(frozen=True)
 class AppTable:
-    """A table of schema ``app``. Columns are not null unless ``optional`` names them."""
+    """A table of schema ``owner``. Columns are not null unless ``optional`` names them."""
 
     name: str
     columns: dict[str, pa.DataType]
@@ -26,6 +26,7 @@ class AppTable:
     optional: frozenset[str] = frozenset()
     references: tuple[tuple[str, str], ...] = ()
     indexes: tuple[str, ...] = ()
+    owner: str = "app"
 
     @property
     def schema(self) -> pa.Schema:
@@ -67,8 +68,8 @@ class AppTable:
 
     @property
     def identifier(self) -> sql.Identifier:
-        """``"app"."<name>"``."""
-        return sql.Identifier("app", self.name)
+        """``"<owner>"."<name>"``."""
+        return sql.Identifier(self.owner, self.name)
 
 
 def _postgres_type(kind: pa.DataType) -> str:

@@ -19,8 +19,10 @@ from malacate.components.dbt_models import executable
 from malacate.errors import MalacateError
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.sources.cdc.slot import ReplicationSlot, SlotTable
+from malacate.sources.cdc.sqlserver import ChangeTable
 from malacate.sources.databases import DatabaseTable
 from malacate.sources.databases_postgres import catalog, quoted_path
+from malacate.sources.protocol import Known
 from malacate.sources.selection import Selection
 from malacate.warehouse.protocol import Warehouse
 
@@ -88,6 +90,8 @@ def _sources() -> Iterator[Finding]:
             if reads.slot not in slots:
                 yield from _slot(reads, found)
             slots.append(reads.slot)
+        elif isinstance(reads, ChangeTable):
+            yield _tried(_named(raw), partial(_captured, reads))
         else:
             yield _tried(_named(raw), partial(_files, reads))
 
@@ -142,6 +146,12 @@ def _refused(statement: str) -> MalacateError:
         f"Run as its owner: {statement}",
         actual="permission denied",
     )
+
+
+def _captured(reads: ChangeTable) -> str:
+    """Raises what a first run would raise: no such table, no right, nothing captured of it."""
+    reads.discover(Known())
+    return f"captured until {reads.captured().at or 'now'}"
 
 
 def _answers(warehouse: Warehouse) -> str:

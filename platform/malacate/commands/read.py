@@ -22,7 +22,10 @@ def read(
     ] = None,
     column: Annotated[list[str] | None, typer.Option(help="Only these; repeat it.")] = None,
     as_of: Annotated[
-        str | None, typer.Option(help="The rows that stood then: 2026-11-03T06:00:00Z.")
+        str | None,
+        typer.Option(
+            help="The rows that stood then: 2026-11-03T06:00:00Z. Of a change table, at its source."
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="Write all of them to this Parquet file.")] = None,
     first: Annotated[int, typer.Option(help="How many are shown.")] = 20,
@@ -38,7 +41,9 @@ def read(
         except OSError as error:
             raise refused(error, str(to)) from error
     shown = rows.arrow().slice(0, first).to_pylist()
-    facts = {"table": table, "rows": len(rows), "batches": len(rows.batches)}
+    facts: dict[str, str | int] = {"table": table, "rows": len(rows), "batches": len(rows.batches)}
+    if rows.changed_at is not None:
+        facts["changed_at"] = rows.changed_at.isoformat()
     told = {**facts, "fingerprint": rows.fingerprint}
     if as_json:
         typer.echo(json.dumps({**told, "first": shown}, default=str, indent=1))

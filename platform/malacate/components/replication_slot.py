@@ -12,6 +12,7 @@ from malacate.errors import ConfigError
 from malacate.orchestration.environment import by_reference, resolve
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.slot_assets import SlotAssets
+from malacate.orchestration.target import target_name
 from malacate.route import Route
 from malacate.sources.cdc.slot import ReplicationSlot as Slot
 from malacate.sources.cdc.slot import SlotTable
@@ -25,7 +26,11 @@ _LONGEST = 58
 
 
 class ReplicationSlot(dg.Component, dg.Model, dg.Resolvable):
-    """Every change of the tables, and their state, from one slot and one publication."""
+    """Every change of the tables, and their state, from one slot and one publication.
+
+    ``{target}`` in the slot's name is the target's: what one has read and let go, another that
+    reads the same database has not.
+    """
 
     source: str
     url: str
@@ -51,15 +56,16 @@ class ReplicationSlot(dg.Component, dg.Model, dg.Resolvable):
 
     def _routes(self, folder: Path) -> tuple[list[RawAsset], Slot]:
         by_reference(self.url)
-        if not set(self.slot) <= set(_LEGAL) or not 0 < len(self.slot) <= _LONGEST:
+        name = self.slot.replace("{target}", target_name().replace("-", "_").lower())
+        if not set(name) <= set(_LEGAL) or not 0 < len(name) <= _LONGEST:
             raise ConfigError(
-                f"{self.slot!r} cannot be the name of a slot",
+                f"{name!r} cannot be the name of a slot",
                 f"Use lower-case letters, digits and underscores, at most {_LONGEST}.",
                 source=self.source, reason="illegal_name",
             )  # fmt: skip
         found = promised(folder, self.source, self.tables)
         tables = [found[name] for name in self.tables]
-        slot = Slot(SlotServer(self.url, self.slot, self.publication, resolve), tables)
+        slot = Slot(SlotServer(self.url, name, self.publication, resolve), tables)
         return [_raw(table, slot) for table in tables], slot
 
 

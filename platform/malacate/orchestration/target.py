@@ -98,9 +98,14 @@ class Target:
         return Ingest(*parts, progress=progress) if progress else Ingest(*parts)
 
 
+def target_name() -> str:
+    """What ``MALACATE_TARGET`` says, ``local`` by default."""
+    return os.environ.get("MALACATE_TARGET", "local")
+
+
 def chosen(targets: Path) -> Target:
-    """The target named by ``MALACATE_TARGET`` (``local`` by default) in the file ``targets``."""
-    name = os.environ.get("MALACATE_TARGET", "local")
+    """The target named by ``MALACATE_TARGET`` in the file ``targets``."""
+    name = target_name()
     document = load(targets)
     known: dict[str, Any] = document.data
     if name not in known:

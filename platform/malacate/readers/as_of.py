@@ -92,7 +92,8 @@ def past(
     name: TableName, published: Sequence[Loaded], lake: Lake, instant: datetime
 ) -> Iterator[Past]:
     """The table at ``instant``; raises ``ConfigError`` for what is not kept of it."""
-    _require_possible(name, published, instant)
+    require_instant(name, instant)
+    _require_kept(name, published, instant)
     batches = standing(published, instant)
     found = [lake.landed(name.schema, name.table, one.batch_id) for one in batches]
     landings = [landing for landing in found if landing is not None]
@@ -136,13 +137,17 @@ def _schema(folder: Path, landings: Sequence[Landing]) -> pa.Schema:
     return pa.schema(list(kinds.items()))
 
 
-def _require_possible(name: TableName, published: Sequence[Loaded], instant: datetime) -> None:
+def require_instant(name: TableName, instant: datetime) -> None:
+    """Raise ``ConfigError`` for what is no instant, or is still to come."""
     if not isinstance(instant, datetime) or not instant.tzinfo or instant > datetime.now(UTC):
         raise ConfigError(
             "as_of is no instant that has been",
             "Give a datetime of the past with its zone: datetime(2026, 11, 3, tzinfo=UTC).",
             source=str(name), actual=str(instant), reason="bad_instant",
         )  # fmt: skip
+
+
+def _require_kept(name: TableName, published: Sequence[Loaded], instant: datetime) -> None:
     if not published or any(one.mode == WriteMode.PARTITION for one in published):
         raise ConfigError(
             "what stood in this table is not kept: it is computed, and written over",

@@ -27,13 +27,16 @@ class Rows:
     """Rows of ``table`` as of one moment; they are in memory, as Arrow, in no promised order.
 
     ``batches`` are the ids of the batches whose rows the whole table held at that moment, in the
-    order they were published; a table that is computed, by dbt say, has none.
+    order they were published; a table that is computed, by dbt say, has none. Of a change table
+    as of an instant they are those of its log that brought a change by then, the last of which
+    the source committed at ``changed_at``.
     """
 
     table: str
     held: pa.Table = field(repr=False)
     batches: tuple[str, ...] = field(default=(), repr=False)
     as_of: datetime | None = None
+    changed_at: datetime | None = None
 
     def __len__(self) -> int:
         return int(self.held.num_rows)
@@ -71,10 +74,12 @@ class Rows:
     def fingerprint(self) -> str:
         """Equal for equal batches; for a table that has none, for equal rows in any order.
 
-        Of a table with batches it tells the whole table, whatever columns and partition were read.
+        Of a table with batches it tells the whole table, whatever columns and partition were read;
+        of a change table as of an instant, up to which change it goes, too.
         """
         if self.batches:
-            return hashlib.sha256("\n".join(sorted(self.batches)).encode()).hexdigest()
+            upto = [self.changed_at.isoformat()] if self.changed_at else []
+            return hashlib.sha256("\n".join([*sorted(self.batches), *upto]).encode()).hexdigest()
         row = "r" * (1 + max(map(len, self.held.schema.names), default=0))  # no column's name
         sums = ", ".join(f"sum(md5_number_{half}(to_json({row})))" for half in ("lower", "upper"))
         found = self.lazy().set_alias(row).aggregate(f"count(*), {sums}").fetchall()

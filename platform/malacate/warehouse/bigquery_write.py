@@ -213,9 +213,8 @@ def _derived(table: Table, derives: Derivation, batches: Sequence[str]) -> Itera
         if isinstance(one, str):
             yield _renewed(one, batches[-1])
         else:
-            yield f"if (select count(*) > 0 from {one.table}) then"
-            yield from (_renewed(statement, batches[-1]) for statement in one.statements)
-            yield "end if"
+            inner = "".join(f"{_renewed(each, batches[-1])};\n" for each in one.statements)
+            yield f"if (select count(*) > 0 from {one.table}) then\n{inner}end if"
 
 
 def _renewed(statement: str, batch_id: str) -> str:

@@ -165,10 +165,12 @@ class Fold:
     def _events(self, log: str) -> str:
         """All changes of those keys in the order of the log, a truncate as one of each key.
 
-        A segment is a row's life under one key: it begins where all of the row is sent.
+        A snapshot without a position stands where its instant is among the others' instants. A
+        segment is a row's life under one key: it begins where all of the row is sent.
         """
         carried = [*self._values, *_META, "_is_key_change", "_event_id", BATCH_COLUMN]
         order = ", ".join(f"{n} nulls first" for n in (*_POSITION, "_source_at", "_event_id"))
+        later = f"order by {order} rows between current row and unbounded following"
         of_key = f"partition by {self._key}"
         begins = "max(case when _op in ('I', 'R') then _at end)"
         return (
@@ -178,7 +180,9 @@ class Fold:
             f"select {_q(self.table.key, 'k.')}, {_q(carried, 't.')} "
             f"from (select distinct {self._key} from again) as k cross join (select * from {log} "
             f"where {_TRUNCATE} qualify row_number() over (order by {_LAST}) = 1) as t), "
-            f"numbered as (select *, row_number() over (order by {order}) as _at from mine) "
+            f"timed as (select *, min(_source_at) over ({of_key}, {_UNPLACED} {later}) as _from_at "
+            "from mine), numbered as (select *, row_number() over (order by _from_at nulls first, "
+            f"not {_UNPLACED} nulls first, {order}) as _at from timed) "
             f"select *, coalesce({begins} over ({of_key} order by _at nulls first), "
             f"-min(_at) over ({of_key})) as _segment from numbered"
         )
@@ -191,24 +195,23 @@ class Fold:
             "create or replace temp table feeds as with recursive pairs as ("
             "select i._segment as _segment, d._segment as _source, max(d._at) as _upto "
             f"from {self._halves('events')} group by i._segment, d._segment), fed as ("
-            f"select distinct _segment, _segment as _source, {_NEVER} as _upto from events "
-            "union all select fed._segment, pairs._source, pairs._upto "
+            f"select distinct _segment, _segment as _source, {_NEVER} as _upto, 0 as _hops "
+            "from events "
+            "union all select fed._segment, pairs._source, pairs._upto, fed._hops + 1 "
             "from fed join pairs on fed._source = pairs._segment) select * from fed"
         )
 
     def _folded(self) -> str:
         """What each of those keys ends as."""
         values = ", ".join(self._carried(name) for name in self._values)
-        kept = f"{self._key}, {_q(_META)}, {BATCH_COLUMN}, _at, _is_own"
+        kept = f"{self._key}, {_q(_META)}, {BATCH_COLUMN}, _at, _hops"
         columns = f"{_q(self._columns)}, {BATCH_COLUMN}"
         return (
-            "with shown as (select e.*, f._segment as _in, f._source = f._segment as _is_own "
-            "from events as e join feeds as f on e._segment = f._source and e._at <= f._upto), "
-            f"whole as (select {kept}{', ' + values if values else ''} from shown), "
-            f"placed as (select * from whole where _is_own qualify row_number() over "
-            f"(partition by {self._key}, {_UNPLACED} order by _at desc) = 1) "
-            f"select {columns} from placed qualify row_number() over "
-            f"(partition by {self._key} order by _source_at desc, {_UNPLACED} nulls first) = 1"
+            "with shown as (select e.*, f._segment as _in, f._hops as _hops from events as e "
+            "join feeds as f on e._segment = f._source and e._at <= f._upto), "
+            f"whole as (select {kept}{', ' + values if values else ''} from shown) "
+            f"select {columns} from whole where _hops = 0 "
+            f"qualify row_number() over (partition by {self._key} order by _at desc) = 1"
         )
 
     def _carried(self, name: str) -> str:
@@ -218,7 +221,5 @@ class Fold:
             f"',{name},') = 0)"
         )
         last = f"last_value(case when {sent} then struct_pack(v := {column}) end ignore nulls)"
-        return (
-            f"case when {_GONE} then {column} "
-            f"else ({last} over (partition by _in order by _at nulls first)).v end as {column}"
-        )
+        within = "partition by _in order by _hops desc, _at nulls first"
+        return f"case when {_GONE} then {column} else ({last} over ({within})).v end as {column}"

@@ -1,12 +1,14 @@
 // Reads {"tables": {"d.t": [["c", "INT64"]]}, "parameters": {"p": "STRING"}, "sql": "..."}, one a
 // line, and answers each with [{"sql": "...", "error": ""}], one per statement, as GoogleSQL's
-// analyzer sees them. A table that a statement creates is there for those after it.
+// analyzer sees them. A table that a statement creates is there for those after it, or for those
+// beside it in an IF.
 package main
 
 import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"regexp"
 	"strings"
 
 	sql "github.com/goccy/go-googlesql"
@@ -28,6 +30,9 @@ type analyzer struct {
 	types    *sql.TypeFactory
 	builtin  *sql.SimpleCatalog
 }
+
+// conditional is an IF statement, once the parser has taken it: its condition, what it runs.
+var conditional = regexp.MustCompile(`(?is)^if (.*?) then\s(.*)end if;?$`)
 
 func must[T any](value T, err error) T {
 	if err != nil {
@@ -115,12 +120,18 @@ func (a *analyzer) answer(asked request) (done []statement) {
 	parser := must(sql.NewParserOptions2(nil, nil, a.language))
 	rest := must(sql.NewParseResumeLocationFromString(asked.SQL))
 	for begin := 0; strings.TrimSpace(asked.SQL[begin:]) != ""; {
-		if _, err := sql.ParseNextStatement(rest, parser); err != nil {
+		if _, err := sql.ParseNextScriptStatement(rest, parser); err != nil {
 			return append(done, statement{strings.TrimSpace(asked.SQL[begin:]), err.Error()})
 		}
 		end := int(must(rest.BytePosition()))
 		one := strings.TrimSpace(asked.SQL[begin:end])
 		begin = end
+		if inner := conditional.FindStringSubmatch(one); inner != nil {
+			within := asked
+			within.Tables, within.SQL = tables, "select "+inner[1]+";"+inner[2]
+			done = append(done, a.answer(within)...)
+			continue
+		}
 		output, err := sql.AnalyzeStatement(one, options, catalog, a.types)
 		if err != nil {
 			done = append(done, statement{one, err.Error()})

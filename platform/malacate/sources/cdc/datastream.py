@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from malacate.batch import Chunk, Found, Reading, Reject
 from malacate.contracts.table import Table
@@ -148,8 +149,9 @@ class _Datastream:
         if not mine:
             empty = pa.RecordBatch.from_pylist([], schema=self.log.schema)
             return Chunk(empty, sorted(aside, key=lambda one: one.position), [])
-        columns, unfit = payload.values(mine)
         told, bad = envelope(chosen, self.name, moves)
+        is_gone = pc.equal(told["_op"], "D").to_pylist()
+        columns, unfit = payload.values(mine, is_gone)
         columns |= told | constants({"_file": self.name}, len(mine), self.log)
         columns["_file_row"] = pa.array(list(chosen.places), pa.int64())
         rows = Rows(columns, chosen.places, chosen.raw, {**unfit, **bad})

@@ -17,6 +17,7 @@ from malacate.formats.unpack import blocks
 from malacate.sources.cdc.datastream_events import INSTANT, META, Events, instant
 from malacate.sources.cdc.datastream_json import Told, told
 from malacate.sources.cdc.datastream_payload import Batch, Values, bare, promised, undeclared
+from malacate.sources.cdc.datastream_rows import held_up
 from malacate.sources.cdc.datastream_texts import Binary, columns_of
 
 _ROWS = 8192
@@ -122,7 +123,7 @@ class _Texts:
     payloads: Sequence[Mapping[str, Any] | None]
     mysql: Sequence[bool]
 
-    def values(self, indices: Sequence[int]) -> Values:
+    def values(self, indices: Sequence[int], is_gone: Sequence[bool]) -> Values:
         rows = [self.payloads[i] or {} for i in indices]
         self.file.note(rows)
         found: dict[str, pa.Array] = {}
@@ -137,7 +138,7 @@ class _Texts:
                 if not came:
                     lacks.append(column.name)
             found[column.name], more = columns_of(column, values, self._binary(column, indices))
-            bad = {**more, **bad}
+            bad = {**held_up(more, column, self.file.table, is_gone), **bad}
         missing = [",".join(lacks) or None for lacks in absent]
         found["_missing"] = pa.array(missing, pa.string())
         return found, bad

@@ -18,6 +18,7 @@ from malacate.formats.avro_types import values_of
 from malacate.formats.csv_cells import Bad
 from malacate.sources.cdc.datastream_avro import Records, opened
 from malacate.sources.cdc.datastream_events import INSTANT, META, Events, instant
+from malacate.sources.cdc.datastream_rows import held_up
 from malacate.sources.cdc.datastream_values import Unified
 
 NEEDED = ("uuid", "source_timestamp", "read_method", "source_metadata", "payload")
@@ -28,8 +29,11 @@ Values = tuple[dict[str, pa.Array], Bad]
 class Payload(Protocol):
     """The rows of some events."""
 
-    def values(self, indices: Sequence[int]) -> Values:
-        """Columns of the contract for these events, and those that do not fit."""
+    def values(self, indices: Sequence[int], is_gone: Sequence[bool]) -> Values:
+        """Columns of the contract for these events, and those that do not fit.
+
+        ``is_gone`` marks deletions.
+        """
 
 
 Batch = tuple[Events, Payload, Sequence[Reject]]
@@ -105,7 +109,7 @@ class _Columns:
     file: AvroFile
     payload: pa.StructArray
 
-    def values(self, indices: Sequence[int]) -> Values:
+    def values(self, indices: Sequence[int], is_gone: Sequence[bool]) -> Values:
         makers, columns = self.file.makers(), promised(self.file.table)
         is_all = len(indices) == len(self.payload)
         rows = self.payload if is_all else self.payload.take(pa.array(indices, pa.int64()))
@@ -117,7 +121,7 @@ class _Columns:
                 continue
             source, make = makers[column.name]
             found[column.name], more = make(pc.struct_field(rows, source))
-            bad = {**more, **bad}
+            bad = {**held_up(more, column, self.file.table, is_gone), **bad}
         found["_missing"] = pa.nulls(len(rows), pa.string())
         return found, bad
 

@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 
 from malacate.batch import Chunk, Evolution, Reject
 from malacate.contracts.changes import ROW_HASH
-from malacate.contracts.table import Table
+from malacate.contracts.table import Column, Table
 from malacate.formats.csv_cells import Bad
 from malacate.sources.cdc.row_hash import row_hash
 from malacate.sources.selection import Selection
@@ -98,7 +98,7 @@ class Rows:
         good = [index for index in range(rows.num_rows) if index not in self.bad]
         if self.bad:
             rows = rows.take(pa.array(good, pa.int64()))
-        # Of one event with two halves, both are bad or none is; its bytes are kept once.
+        # Of an event with two halves one may be good; if both are bad, its bytes are kept once.
         once = {reject.position: reject for reject in (*rejects, *late)}
         aside = [once[place] for place in sorted(once)]
         return Chunk(rows, aside, [self.places[index] for index in good])
@@ -116,15 +116,19 @@ class Rows:
                 missing = pc.and_(missing, pc.invert(pc.fill_null(is_truncate, False)))
             for index in pc.indices_nonzero(missing).to_pylist():
                 self.bad.setdefault(index, (reason, detail))
-        halves: dict[int, tuple[str, str]] = {self.places[i]: w for i, w in self.bad.items()}
-        if halves and len(set(self.places)) < len(self.places):
-            self.bad = {i: halves[p] for i, p in enumerate(self.places) if p in halves}
 
     def _hashes(self, table: Table) -> pa.Array:
         names = [column.name for column in table.columns if column.name != ROW_HASH.name]
         rows = pa.RecordBatch.from_arrays([self.columns[name] for name in names], names=names)
         is_truncate = pc.equal(self.columns["_op"], "T")
         return pc.if_else(is_truncate, pa.scalar(None, pa.string()), row_hash(rows))
+
+
+def held_up(bad: Bad, column: Column, table: Table, is_gone: Sequence[bool]) -> Bad:
+    """What of ``bad`` keeps events out: a deletion needs its key alone, which may be the row."""
+    if column.name in table.key or table.key == (ROW_HASH.name,):
+        return bad
+    return {index: why for index, why in bad.items() if not is_gone[index]}
 
 
 def constants(values: Mapping[str, object], count: int, log: Table) -> dict[str, pa.Array]:

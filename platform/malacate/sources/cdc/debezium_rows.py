@@ -14,6 +14,7 @@ from malacate.contracts.table import Column, Table
 from malacate.formats.csv_cells import Bad
 from malacate.formats.jsonl_values import as_text
 from malacate.sources.cdc.datastream_payload import promised, undeclared
+from malacate.sources.cdc.datastream_rows import held_up
 from malacate.sources.cdc.datastream_texts import Unfit, columns_of
 from malacate.sources.cdc.debezium_events import Event
 from malacate.sources.cdc.debezium_values import Spelling, Undeclared, is_unavailable, spelled
@@ -98,17 +99,19 @@ def columns_of_halves(
     _note(halves, table, name, evolutions, known)
     columns: dict[str, pa.Array] = {}
     bad: Bad = {}
+    is_gone = [half.op == "D" for half in halves]
     for column in promised(table):
-        values = []
+        values: list[Any] = []
+        unfit: Bad = {}
         for index, half in enumerate(halves):
             try:
                 values.append(_value(half, column, spelling, name))
             except Unfit as error:
                 values.append(None)
                 detail = f"{column.name} is no {column.sql_type}: {error}"
-                bad.setdefault(index, ("does_not_fit", detail))
+                unfit[index] = ("does_not_fit", detail)
         columns[column.name], more = columns_of(column, values, spelling.binary)
-        bad = {**more, **bad}
+        bad = {**held_up({**more, **unfit}, column, table, is_gone), **bad}
     kinds = {column.name: column.type for column in log.columns}
     told = [_envelope(half, index, table, name) for index, half in enumerate(halves)]
     names = _envelope_names(log)

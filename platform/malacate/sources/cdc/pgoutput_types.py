@@ -13,8 +13,7 @@ import pyarrow.compute as pc
 
 from malacate.contracts.table import Column
 from malacate.sources.cdc.pgoutput_layout import Relation
-from malacate.sources.databases_postgres import CatalogColumn
-from malacate.sources.databases_postgres import column_of
+from malacate.sources.databases_postgres import CatalogColumn, column_of
 
 _NAMES = {
     16: "bool", 17: "bytea", 20: "int8", 21: "int2", 23: "int4", 700: "float4", 701: "float8",

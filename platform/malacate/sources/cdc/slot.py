@@ -19,7 +19,7 @@ from malacate import crash
 from malacate.batch import Found, Reading
 from malacate.contracts.chunk import Chunk
 from malacate.contracts.table import Table
-from malacate.errors import SourceUnreachable, Superseded
+from malacate.errors import SourceGap, SourceUnreachable, Superseded
 from malacate.lake.lake import Lake
 from malacate.sources.cdc import slot_gaps
 from malacate.sources.cdc.pgoutput import Changes, Decoder, pinned
@@ -69,11 +69,6 @@ class Standing:
     server: ServerState
     identity: int
 
-    @property
-    def begin(self) -> Position:
-        """Where the slot can be read from."""
-        return Position(self.generation, self.identity, self.slot.confirmed)
-
 
 @dataclass(eq=False)
 class ReplicationSlot:
@@ -89,9 +84,19 @@ class ReplicationSlot:
     exported: Exported | None = None
     newest: dict[str, float] = field(default_factory=dict)
 
-    def standing(self, table: Table) -> Standing | None:
-        """The newest slot, with all that could be wrong looked at; ``None`` if there is none."""
-        slots, state = self.server.generations(), self.server.state()
+    def standing(self, table: Table, at: Position | None = None) -> Standing | None:
+        """The newest slot, with all that could be wrong looked at; ``None`` if there is none.
+
+        A gap is told with the position ``at`` which the table is.
+        """
+        try:
+            return self._standing(table)
+        except SourceGap as gap:
+            gap.position = gap.position or (shown(at.lsn) if at else "")
+            raise
+
+    def _standing(self, table: Table) -> Standing | None:
+        slots, state = self._complete(), self.server.state()
         generation = max(slots, default=0)
         name = self.server.slot_name(generation)
         published, relation = slot_gaps.require_published(
@@ -101,8 +106,23 @@ class ReplicationSlot:
         identity = slot_gaps.identity(state, published, relation)
         if generation not in slots:
             return None
-        slot_gaps.require_slot(slots[generation], state)
+        slot_gaps.require_slot(slots[generation], state, table)
         return Standing(generation, slots[generation], state, identity)
+
+    def _complete(self) -> dict[int, SlotState]:
+        """The slots, once none of them is being created: until then it can be read from nowhere."""
+        slots: dict[int, SlotState] = {}
+        for attempt in waiting():
+            with attempt:
+                slots = self.server.generations()
+                for slot in slots.values():
+                    if not slot.confirmed and slot.wal_status != "lost":
+                        raise SourceUnreachable(
+                            "the slot is being created, which waits for open transactions",
+                            "Run again once they have ended: see pg_stat_activity.xact_start.",
+                            slot.name, reason="slot_in_use",
+                        )  # fmt: skip
+        return slots
 
     def require(self, positions: Mapping[str, str | None]) -> None:
         """Never create a slot in place of one that is lost: some of its tables may be new."""
@@ -128,6 +148,17 @@ class ReplicationSlot:
                 reason="unreachable",
             )  # fmt: skip
         return standing
+
+    def moment(self, standing: Standing) -> Position:
+        """Where a snapshot that is kept open stands in the log: all commits up to there are in it,
+        and no later one.
+        """
+        if self.exported is None or not self.exported.is_alive:
+            try:
+                self.exported = self.server.moment()
+            except psycopg.Error as error:
+                raise self.server.unreachable(error) from error
+        return Position(standing.generation, standing.identity, self.exported.lsn)
 
     def shared(self, standing: Standing, table: Table) -> Capture:
         """What the last look brought, if ``table`` has not had its part of it; else a new look."""
@@ -222,13 +253,13 @@ class SlotTable:
         if known.waiting:
             return []
         position = Position.of(known.position)
-        standing = self.slot.standing(self.table)
+        standing = self.slot.standing(self.table, position)
         if standing is None and position is not None:
             raise slot_gaps.missing(self.slot.server.name, self.table, position)
         if standing is None:
             standing = self.slot.begin(self.table)
         if position is None or position.generation < standing.generation:
-            return [self._found(standing, None, standing.begin)]
+            return [self._found(standing, None, self.slot.moment(standing))]
         slot_gaps.require_generation(self.slot.server, self.table, position, standing.generation)
         slot_gaps.require_follows(
             self.table, position, standing.slot, standing.server, standing.identity
@@ -248,15 +279,16 @@ class SlotTable:
         return [self._found(standing, position, end)]
 
     def _found(self, standing: Standing, lo: Position | None, hi: Position) -> Found:
-        """Named by where it begins, so that no two windows ever hold the same change."""
-        start = hi if lo is None else lo
-        what = "snapshot at" if lo is None else "from"
+        """Named by where it begins, so that no two windows ever hold the same change; snapshots
+        are versions of one object, of which one stands.
+        """
+        name = standing.slot.name
         return Found(
             self.log.source,
             self.log.name.table,
             "window",
-            f"{standing.slot.name} {what} {shown(start.lsn)}",
-            str(start),
+            f"{name} snapshot" if lo is None else f"{name} from {shown(lo.lsn)}",
+            str(hi if lo is None else lo),
             hi.ordinal,
             lo=None if lo is None else str(lo),
             hi=str(hi),
@@ -265,7 +297,7 @@ class SlotTable:
     def read(self, found: Found, lake: Lake) -> Reading:
         """The snapshot, or the changes; raises ``Superseded`` if the slot is another by now."""
         lo, hi = Position.of(found.lo), Position.parse(found.hi or "0")
-        standing = self.slot.standing(self.table)
+        standing = self.slot.standing(self.table, lo or hi)
         if standing is None or standing.generation < hi.generation:
             raise slot_gaps.missing(self.slot.server.slot_name(hi.generation), self.table, hi)
         if standing.generation > hi.generation:
@@ -279,13 +311,13 @@ class SlotTable:
     def _snapshot(self, found: Found, lake: Lake, at: Position, standing: Standing) -> Reading:
         if at.identity != standing.identity or standing.slot.confirmed > at.lsn:
             raise self._overtaken(found, "the slot or the table is another by now")
-        held = self.slot.exported
-        exported = held.snapshot if held and held.is_alive and held.lsn == at.lsn else ""
-        server = self.slot.server
+        held, server = self.slot.exported, self.slot.server
+        if held is None or not held.is_alive or held.lsn != at.lsn:
+            raise self._overtaken(found, "its moment is gone with the worker that kept it")
         source = DatabaseTable(
             self.table, server.url, resolve=lambda url: pinned(server.resolve(url))
         )
-        return Snapshot(self.table, self.log, standing.slot.name, at, exported).read(
+        return Snapshot(self.table, self.log, standing.slot.name, at, held.snapshot).read(
             found, lake, source
         )
 

@@ -43,19 +43,19 @@ def identity(server: ServerState, published: PublicationState, table: TableState
     return identity_of(*facts)
 
 
-def require_slot(slot: SlotState, server: ServerState) -> None:
+def require_slot(slot: SlotState, server: ServerState, table: Table | None = None) -> None:
     """It decodes this database for us, and has all WAL since its position."""
     if slot.plugin != "pgoutput" or slot.database != server.database:
         raise gap(
             "the slot is not one of ours", "Give the slot another name in defs.yaml.",
-            "foreign_slot", slot.name, expected=f"pgoutput in {server.database}",
+            "foreign_slot", slot.name, table, expected=f"pgoutput in {server.database}",
             actual=f"{slot.plugin} in {slot.database}",
         )  # fmt: skip
     if slot.wal_status == "lost":
         raise gap(
             "the server has removed WAL that was not read yet",
             "Raise max_slot_wal_keep_size at the source, or read more often. " + ANEW,
-            "wal_lost", slot.name, lsn=slot.confirmed,
+            "wal_lost", slot.name, table, slot.confirmed,
             expected="wal_status reserved or extended", actual=slot.wal_status,
         )  # fmt: skip
 

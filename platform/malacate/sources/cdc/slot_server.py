@@ -5,6 +5,7 @@ No opinions here: what is wrong with the answers is said by ``slot_gaps``.
 
 import contextlib
 import re
+import uuid
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -197,11 +198,18 @@ class SlotServer:
 
         It waits for the transactions that are open. Raises ``psycopg.errors.DuplicateObject``.
         """
+        return self._exported(self.slot_name(generation))
+
+    def moment(self) -> Exported:
+        """The same of a slot that ends with the connection."""
+        return self._exported(f"malacate_{uuid.uuid4().hex}", "TEMPORARY ")
+
+    def _exported(self, slot: str, kind: str = "") -> Exported:
         connection = psycopg.connect(
             self.resolve(self.url), connect_timeout=10, replication="database", autocommit=True
         )
-        name = sql.Identifier(self.slot_name(generation)).as_string(connection)
-        statement = f"CREATE_REPLICATION_SLOT {name} LOGICAL pgoutput EXPORT_SNAPSHOT"
+        name = sql.Identifier(slot).as_string(connection)
+        statement = f"CREATE_REPLICATION_SLOT {name} {kind}LOGICAL pgoutput EXPORT_SNAPSHOT"
         result = connection.pgconn.exec_(statement.encode())
         if result.status != psycopg.pq.ExecStatus.TUPLES_OK:
             error = errors.error_from_result(result)

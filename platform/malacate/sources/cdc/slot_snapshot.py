@@ -3,10 +3,10 @@
 Rows come as ``R`` at the position where the stream begins. When a slot was set up anew a truncate
 stands just before them: it deletes the keys that went while nobody was looking.
 
-Why nothing is lost when the rows are read later than that position says: the stream from there on
-holds every change that the rows show already, and those that came after. Folded in order, the last
-change of a key wins over its row of the snapshot; a key without a later change is as the snapshot
-has it, for nothing happened to it since. A change that left a large value out finds it in the row.
+They are of exactly that position: a snapshot that the server exported with the consistent point of
+a slot, of ours or of a temporary one. Rows that are read later would do for changes that come
+whole, for the last one of a key wins; but a key change that leaves a large value out takes it from
+the row of the old key, which such a snapshot shows no more, or another one in its place.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,13 +30,13 @@ SEQ = -1
 
 @dataclass(frozen=True)
 class Snapshot:
-    """A table read whole; ``exported`` names the moment, otherwise it is when the read begins."""
+    """A table read whole, of the moment that ``exported`` names."""
 
     table: Table
     log: Table
     slot: str
     position: Position
-    exported: str = ""
+    exported: str
 
     def read(self, found: Found, lake: Lake, source: DatabaseTable) -> Reading:
         """Its rows, behind a truncate if rows of an earlier generation may stand."""

@@ -77,7 +77,7 @@ class ChangeTable:
             lo = int(known.position)
             # A snapshot stands where an instance begins, which capture may not have come to.
             if lo > max([newest + 1, *(one.begins for one in instances)]):
-                raise _behind(catalog, lo, newest)
+                raise self._behind(lo, newest, instances)
             if instances and (lo > newest or stretches(instances, lo, newest + 1)):
                 return self._window(lo, catalog.end(lo, newest, self.most))
             if self.accept_gap_at != known.position:
@@ -169,9 +169,25 @@ class ChangeTable:
             "pause of the platform.",
             source=str(self.table.name),
             object=self.relation,
+            position=f"0x{sql.lsn(lo).hex()}",
             expected=f"changes from LSN 0x{sql.lsn(lo).hex()}",
-            actual=f"changes from LSN 0x{sql.lsn(begins).hex()}" if begins else "no instance",
+            actual=f"{_named(instances)} from LSN 0x{sql.lsn(begins).hex()}"
+            if begins
+            else f"no instance {self.instance}".rstrip(),
             reason="gap",
+        )
+
+    def _behind(self, lo: int, newest: int, instances: Sequence[Instance]) -> SourceGap:
+        return SourceGap(
+            "the database has captured less than was read of it before",
+            "A replica that lags: wait, and run again. A database that was restored counts anew: "
+            "load it under a new source name.",
+            source=str(self.table.name),
+            object=self.relation,
+            position=f"0x{sql.lsn(lo).hex()}",
+            expected=f"LSN 0x{sql.lsn(lo - 1).hex()} at least",
+            actual=f"{_named(instances)} up to LSN 0x{sql.lsn(newest).hex()}",
+            reason="log_behind_position",
         )
 
     def _capture(self) -> str:
@@ -182,12 +198,5 @@ class ChangeTable:
         )
 
 
-def _behind(catalog: Catalog, lo: int, newest: int) -> Exception:
-    return catalog.problem(
-        "the database has captured less than was read of it before",
-        "A replica that lags: wait. A database that was restored counts anew: load it under a new "
-        "source name.",
-        "log_behind_position",
-        expected=f"LSN 0x{sql.lsn(lo - 1).hex()} at least",
-        actual=f"0x{sql.lsn(newest).hex()}",
-    )
+def _named(instances: Sequence[Instance]) -> str:
+    return ", ".join(one.name for one in instances)
