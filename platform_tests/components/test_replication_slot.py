@@ -143,6 +143,16 @@ def test_the_assets_tell_their_changes_their_lag_and_that_a_key_is_missing(
     assert rows == [{"line": "other"}]
 
 
+def test_one_table_can_be_asked_for_and_the_others_are_told_when_they_are(
+    pit: Company, malacate: Command, logical_url: str, instance: dg.DagsterInstance
+) -> None:
+    run(logical_url, FULL)
+    looked(malacate, "--fix")
+    assert run_to_end(pit, ("raw/pit/note_changes",), instance).made() == ["raw/pit/note_changes"]
+    assert len(pit.rows("raw_pit.truck")) == 2
+    assert run_to_end(pit, ("raw/pit/truck", TRUCK), instance).made() == ["raw/pit/truck", TRUCK]
+
+
 def test_a_gap_fails_the_run_and_doctor_fix_ends_it(
     pit: Company, malacate: Command, logical_url: str, instance: dg.DagsterInstance
 ) -> None:

@@ -103,6 +103,7 @@ def _step(assets: SlotAssets) -> dg.AssetsDefinition:
         name=assets.name,
         specs=[spec for some, _ in pairs for spec in some],
         check_specs=checks,
+        can_subset=True,
         pool=POOL,
         retry_policy=dg.RetryPolicy(
             max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
@@ -122,11 +123,29 @@ def _step(assets: SlotAssets) -> dg.AssetsDefinition:
             raise dg.Failure(str(error), allow_retries=False) from error
         lag = assets.slot.lag()
         for one in assets.raw:
-            yield from _results(assets, one, ingest, reports[one.key], lag, spender)
+            if not context.selected_asset_keys.intersection(one.keys):
+                continue
+            for result in _results(assets, one, ingest, reports[one.key], lag, spender):
+                yield from _asked_for(context, result)
             told = [str(batch["batch_id"]) for batch in reports[one.key].batches]
             ingest.ledger.mark_reported(told)
 
     return slot_tables
+
+
+def _asked_for(
+    context: dg.AssetExecutionContext, result: dg.MaterializeResult[None]
+) -> Iterator[dg.MaterializeResult[None]]:
+    """What of a result a run was asked for: all tables are read, the others are told later."""
+    if result.asset_key not in context.selected_asset_keys:
+        return
+    asked = {(check.asset_key, check.name) for check in context.selected_asset_check_keys}
+    checks = [
+        check
+        for check in result.check_results or ()
+        if (check.asset_key or result.asset_key, check.check_name) in asked
+    ]
+    yield result._replace(check_results=checks)
 
 
 def _results(

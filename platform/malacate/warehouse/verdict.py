@@ -48,9 +48,10 @@ class Holdings:
             raise _gap(this, self.position)
         if self.position is None:
             return False
-        # An older end adds nothing; of a log, an older begin would add a part of it again.
-        edge = landing.lo if this.mode is WriteMode.APPEND else landing.hi
-        return int(edge or 0) < int(self.position)
+        # An older end adds nothing; of a log, an older begin would add a part of it again. One
+        # without a begin is a snapshot.
+        begins = landing.lo if this.mode is WriteMode.APPEND else None
+        return int(begins or landing.hi or 0) < int(self.position)
 
 
 def _gap(this: Publication, position: str | None) -> SourceGap:
