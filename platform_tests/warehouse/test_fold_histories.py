@@ -1,4 +1,4 @@
-"""Two thousand histories through the fold's own statements, which are DuckDB's words."""
+"""Histories with snapshots and backfills through the fold's own statements, in DuckDB's words."""
 
 from collections.abc import Iterator, Sequence
 
@@ -64,7 +64,7 @@ def run(connection: duckdb.DuckDBPyConnection) -> None:
 
 
 @settings(
-    max_examples=2000,
+    max_examples=300,
     deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )

@@ -9,9 +9,10 @@ from pydantic import Field
 from malacate.batch import WriteMode
 from malacate.components.declared import engine_of, promised
 from malacate.components.file_drops import LookOf
-from malacate.contracts.changes import changes_of, keyed, state_of
+from malacate.contracts.changes import ROW_HASH, changes_of, keyed, state_of
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
+from malacate.orchestration import keyless
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
 from malacate.orchestration.stores import store
@@ -60,8 +61,11 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """Two assets per table (changes and state), their checks, and a sensor."""
-        return with_doorbells(
-            self.raw_assets(context.path), engine_of(context), self.interval_seconds, self.notices
+        raw = self.raw_assets(context.path)
+        bare = [one.keys[-1] for one in raw if _state(one).key == (ROW_HASH.name,)]
+        return dg.Definitions.merge(
+            with_doorbells(raw, engine_of(context), self.interval_seconds, self.notices),
+            dg.Definitions(asset_checks=[keyless.check(key) for key in bare]),
         )
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
@@ -89,3 +93,8 @@ class ChangeFiles(dg.Component, dg.Model, dg.Resolvable):
         table = source.whose.table
         route = Route(source.log, source, WriteMode.APPEND, derives=Fold(state_of(table)))
         return RawAsset(route, frozenset({"avro"}), of_files=True, delivers=table.name.table)
+
+
+def _state(raw: RawAsset) -> Table:
+    source: ChangeDrops = raw.route.source  # type: ignore[assignment]
+    return source.whose.table

@@ -13,6 +13,7 @@ from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import BATCH
+from malacate.orchestration import keyless
 from malacate.orchestration.environment import by_reference, resolve
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.orchestration.resources import Platform
@@ -57,7 +58,7 @@ class SqlServerChanges(dg.Component, dg.Model, dg.Resolvable):
         """Two assets per table (changes and state), their checks, and a sensor for all."""
         raw = self.raw_assets(context.path)
         checks = [_captured(one, self.captured_within_seconds) for one in raw]
-        checks += [_bare(one) for one in raw if not _source(one).table.key]
+        checks += [keyless.check(one.keys[-1]) for one in raw if not _source(one).table.key]
         bell = _doorbell(self.source, raw, self.interval_seconds)
         mine = dg.Definitions(asset_checks=checks, sensors=[bell])
         return dg.Definitions.merge(definitions_of(raw, engine_of(context)), mine)
@@ -117,26 +118,6 @@ def _captured(raw: RawAsset, limit: int) -> dg.AssetChecksDefinition:
         )
 
     return capture_keeps_up
-
-
-def _bare(raw: RawAsset) -> dg.AssetChecksDefinition:
-    @dg.asset_check(
-        asset=raw.keys[-1],
-        name="rows_have_a_key",
-        description="the contract promises a primary key",
-    )
-    def rows_have_a_key() -> dg.AssetCheckResult:
-        return dg.AssetCheckResult(
-            passed=False,
-            severity=dg.AssetCheckSeverity.WARN,
-            metadata={
-                "expected": "a primary key",
-                "actual": "none: rows are told apart by the hash of their content",
-                "what_to_do": "Equal rows stand once. Ask for a key at the source, declare it.",
-            },
-        )
-
-    return rows_have_a_key
 
 
 def _doorbell(source: str, raw: list[RawAsset], seconds: int) -> dg.SensorDefinition:

@@ -11,6 +11,7 @@ import dagster as dg
 
 from malacate.errors import ConfigError, MalacateError
 from malacate.ingest import Ingest, Report
+from malacate.orchestration import keyless
 from malacate.orchestration.cost import Spender, within_budget
 from malacate.orchestration.raw_assets import POOL, RawAsset, origin_of, results_of, specs_of
 from malacate.orchestration.resources import Platform
@@ -24,7 +25,6 @@ _CHECKS = {
     "slot_keeps_up": "less WAL waits to be read than the ceiling",
     "slot_is_safe": "the source neither fills its disk for the slot, nor is about to drop it",
 }
-_HAS_KEY = "rows_have_a_key"
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ def _step(assets: SlotAssets) -> dg.AssetsDefinition:
         for name, text in _CHECKS.items()
     ]
     checks += [
-        dg.AssetCheckSpec(_HAS_KEY, asset=key, description="the contract promises a primary key")
+        dg.AssetCheckSpec(keyless.NAME, asset=key, description=keyless.DESCRIPTION)
         for key in assets.keyless
     ]
 
@@ -163,7 +163,7 @@ def _results(
         metadata={**(log.metadata or {}), **_shown(assets, one, lag)},
         check_results=[*(log.check_results or ()), *_verdicts(assets, one, lag)],
     )
-    bare = [_keyless(key) for key in assets.keyless if key == state.asset_key]
+    bare = [keyless.verdict(key) for key in assets.keyless if key == state.asset_key]
     yield dg.MaterializeResult(
         asset_key=state.asset_key,
         metadata=state.metadata,
@@ -210,20 +210,6 @@ def _verdicts(assets: SlotAssets, one: RawAsset, lag: Lag | None) -> Iterator[dg
             metadata={"expected": f"<= {most} bytes", "actual": actual}
             | ({} if passed else {"what_to_do": advice}),
         )
-
-
-def _keyless(key: dg.AssetKey) -> dg.AssetCheckResult:
-    return dg.AssetCheckResult(
-        passed=False,
-        asset_key=key,
-        check_name=_HAS_KEY,
-        severity=dg.AssetCheckSeverity.WARN,
-        metadata={
-            "expected": "a primary key",
-            "actual": "none: rows are told apart by the hash of their content",
-            "what_to_do": "Equal rows stand once. Ask for a key at the source, then declare it.",
-        },
-    )
 
 
 def _doorbell(assets: SlotAssets) -> dg.SensorDefinition:
