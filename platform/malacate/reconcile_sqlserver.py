@@ -26,11 +26,16 @@ CAPTURE_SECONDS = 330.0
 
 @dataclass
 class ChangeTableRows:
-    """A table of a SQL Server; its capture job is waited for, ``patience_seconds`` at most."""
+    """A table of a SQL Server.
+
+    What it has captured may explain all that differs. Where it does not, its capture job is waited
+    for, ``patience_seconds`` at most.
+    """
 
     source: ChangeTable
     patience_seconds: float = field(default_factory=lambda: CAPTURE_SECONDS)
     moment: datetime = field(default=datetime.min.replace(tzinfo=UTC))
+    was_asked: bool = False
 
     @property
     def has_ranges(self) -> bool:
@@ -77,11 +82,14 @@ class ChangeTableRows:
 
     def pending(self, position: str, lake: Lake) -> Pending:
         """See ``Captured``; what was not captured in time may be anything."""
+        told = self.source.captured()
         deadline = time.monotonic() + self.patience_seconds
-        while (told := self.source.captured()).at is None or told.at < self.moment:
+        while self.was_asked and (told.at is None or told.at < self.moment):
             if time.monotonic() > deadline:
                 return Pending(every=True)
             time.sleep(min(1.0, self.patience_seconds / 10))
+            told = self.source.captured()
+        self.was_asked = True
         lo, hi = int(position), told.newest + 1
         if hi <= lo:
             return Pending()
