@@ -13,7 +13,7 @@ from platform_tests.cdc.sqlserver_in_memory import NOW, Server, Session
 
 from malacate.batch import Chunk
 from malacate.contracts.changes import changes_of, keyed
-from malacate.orchestration.slot_assets import _keyless
+from malacate.orchestration.keyless import verdict
 from malacate.sources.cdc import sqlserver_sql as words
 from malacate.sources.cdc.sqlserver_rows import Envelope
 
@@ -81,6 +81,6 @@ test_no_event_of_a_table_without_a_key_is_dropped = tried(
 
 
 def test_a_check_fails_as_long_as_the_table_has_no_key() -> None:
-    told = _keyless(dg.AssetKey(["lab", "truck"]))
+    told = verdict(dg.AssetKey(["lab", "truck"]))
     assert not told.passed
     assert "Equal rows stand once" in str(told.metadata["what_to_do"].value)

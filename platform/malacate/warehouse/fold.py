@@ -97,8 +97,8 @@ class Fold:
 
     @property
     def _change(self) -> str:
-        """One delivery of one change among those that came."""
-        return f"({self._key}, {', '.join(_POSITION)}, {BATCH_COLUMN}, _file_row)"
+        """One delivery of one change: what readers promise of ``_file_row`` makes it so."""
+        return f"({self._key}, _seq, {BATCH_COLUMN}, _file_row)"
 
     @property
     def _values(self) -> list[str]:
