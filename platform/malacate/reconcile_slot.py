@@ -25,7 +25,7 @@ from malacate.sources.cdc.pgoutput import Decoder, pinned
 from malacate.sources.cdc.pgoutput_values import rows as logged
 from malacate.sources.cdc.row_hash import row_hash
 from malacate.sources.cdc.slot import SlotTable, relation_of
-from malacate.sources.cdc.slot import within as between
+from malacate.sources.cdc.slot_changes import within as between
 from malacate.sources.cdc.slot_position import Position, shown
 from malacate.sources.cdc.slot_server import ServerState, waiting
 from malacate.sources.databases import BATCH_BYTES, DatabaseTable

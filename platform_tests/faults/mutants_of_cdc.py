@@ -10,6 +10,7 @@ from malacate.sources.cdc import (
     pgoutput,
     pgoutput_images,
     slot,
+    slot_changes,
     slot_gaps,
     slot_server,
     slot_snapshot,
@@ -75,7 +76,7 @@ def window_ends_in_mid_transaction() -> None:
         if part is None or part.commit_lsn[-1] != hi:
             return part
         last = int(np.flatnonzero(part.commit_lsn == hi)[0])
-        return slot._part(part, 0, (last + len(part) + 1) // 2)
+        return slot_changes.part(part, 0, (last + len(part) + 1) // 2)
 
     slot.within = cut
 

@@ -9,11 +9,9 @@ quiet table. So a table without changes gets an empty window once much WAL has p
 """
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-import numpy as np
 import psycopg
-import pyarrow as pa
 
 from malacate import crash
 from malacate.batch import Found, Reading
@@ -24,6 +22,7 @@ from malacate.lake.lake import Lake
 from malacate.sources.cdc import slot_gaps
 from malacate.sources.cdc.pgoutput import Changes, Decoder, pinned
 from malacate.sources.cdc.pgoutput_values import rows
+from malacate.sources.cdc.slot_changes import counted, lifted, within
 from malacate.sources.cdc.slot_lag import Lag
 from malacate.sources.cdc.slot_position import Position, shown
 from malacate.sources.cdc.slot_server import (
@@ -199,7 +198,7 @@ class ReplicationSlot:
             with attempt:
                 decoder, found, seen = Decoder(slot), dict[str, list[Changes]](), [0]
                 for changes in decoder.stream(
-                    _counted(self.server.messages(slot, upto, limit), seen)
+                    counted(self.server.messages(slot, upto, limit), seen)
                 ):
                     name = f"{changes.relation.namespace}.{changes.relation.name}"
                     if name in wanted:
@@ -325,7 +324,7 @@ class SlotTable:
         first = 0
         for one in changes:
             for chunk in rows(one, self.table, self.log, first):
-                yield _lifted(chunk, generation)
+                yield lifted(chunk, generation)
                 first += chunk.rows_read
 
     def _overtaken(self, found: Found, why: str) -> Superseded:
@@ -339,44 +338,3 @@ def relation_of(table: Table) -> str:
     """The table's name at the source, with its schema."""
     name = table.physical_name or table.name.table
     return name if "." in name else f"public.{name}"
-
-
-def within(changes: Changes, lo: int, hi: int) -> Changes | None:
-    """The changes whose commits end after ``lo`` and not after ``hi``; commits come in order."""
-    first, last = np.searchsorted(changes.commit_lsn, [lo, hi], "right").tolist()
-    if last - first == len(changes.commit_lsn):
-        return changes
-    return _part(changes, first, last) if first < last else None
-
-
-def _part(changes: Changes, first: int, last: int) -> Changes:
-    some, size = slice(first, last), last - first
-    return replace(
-        changes,
-        op=changes.op.slice(first, size),
-        new=changes.new.slice(first, size),
-        unchanged={name: marks[some] for name, marks in changes.unchanged.items()},
-        old=None if changes.old is None else changes.old.slice(first, size),
-        has_old=changes.has_old[some],
-        old_is_full=changes.old_is_full[some],
-        commit_lsn=changes.commit_lsn[some],
-        ordinal=changes.ordinal[some],
-        committed_at=changes.committed_at.slice(first, size),
-        xid=changes.xid[some],
-    )
-
-
-def _counted(batches: Iterator[pa.RecordBatch], seen: list[int]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        seen[0] += batch.num_rows
-        yield batch
-
-
-def _lifted(chunk: Chunk, generation: int) -> Chunk:
-    """Positions of a slot that was set up anew are behind all of those before it."""
-    if not generation:
-        return chunk
-    names = chunk.rows.schema.names
-    high = chunk.rows.column("_position_hi").to_numpy() | (generation << 32)
-    rows = chunk.rows.set_column(names.index("_position_hi"), "_position_hi", pa.array(high))
-    return replace(chunk, rows=rows)
