@@ -32,7 +32,13 @@ from platform_tests.company import (
 )
 from platform_tests.emulators.parts import BigQuery, GoogleSQL
 from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
-from platform_tests.warehouse.conftest import bigquery_server, bigquery_url, engine
+from platform_tests.warehouse.conftest import (
+    bigquery_proxied,
+    bigquery_server,
+    bigquery_url,
+    engine,
+    storage,
+)
 from platform_tests.warehouse.engines import Engine, on_bigquery, on_duckdb
 from platform_tests.warehouse.test_bigquery_words import Strict, analyzer
 
@@ -49,7 +55,17 @@ from malacate.readers.rows import Rows
 from malacate.stores.folder import FolderStore
 from malacate.warehouse.protocol import Partition, Publication
 
-__all__ = ["analyzer", "bigquery_server", "bigquery_url", "engine", "instance", "malacate", "shop"]
+__all__ = [
+    "analyzer",
+    "bigquery_proxied",
+    "bigquery_server",
+    "bigquery_url",
+    "engine",
+    "instance",
+    "malacate",
+    "shop",
+    "storage",
+]
 KEY = "raw/lab/rock"
 NAME = TableName("raw_lab", "rock")
 NARROW = table(Column("id", pa.int32(), True), Column("name", pa.string()))
