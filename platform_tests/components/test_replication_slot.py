@@ -11,6 +11,8 @@ import pytest
 from platform_tests.company import Command, Company, at_home, malacate, run_to_end
 from platform_tests.sources.logical_postgres import logical_postgres, logical_url
 
+from malacate.orchestration.sensors import Runs
+
 __all__ = ["logical_postgres", "logical_url", "malacate"]
 
 DECLARED = """
@@ -191,3 +193,29 @@ def test_the_sensor_asks_for_one_run_when_something_was_written(
             dg.build_sensor_context(instance, cursor=again.cursor, repository_def=repository)
         )
     assert isinstance(again, dg.SkipReason)
+
+
+def test_a_run_that_failed_is_asked_for_again_though_nothing_more_was_written(
+    pit: Company, malacate: Command, logical_url: str, instance: dg.DagsterInstance
+) -> None:
+    repository = pit.definitions.get_repository_def()
+    (sensor,) = repository.sensor_defs
+
+    def asked(cursor: str | None = None) -> Any:
+        context = dg.build_sensor_context(instance, cursor=cursor, repository_def=repository)
+        return sensor(context)
+
+    first = asked()
+    (request,) = first.run_requests
+    tags = dict(request.tags)
+    failed = instance.create_run_for_job(
+        repository.get_implicit_global_asset_job_def(),
+        tags=tags,
+        status=dg.DagsterRunStatus.STARTED,
+    )
+    assert asked().skip_message == "a run is at work"
+    instance.report_run_failed(failed)
+    told = asked(first.cursor)
+    assert isinstance(told, dg.SkipReason)
+    assert "1 failed; again in" in str(told.skip_message)
+    assert Runs(False, 1, 0.0).wait(30) == ""

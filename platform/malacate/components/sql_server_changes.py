@@ -17,6 +17,7 @@ from malacate.orchestration import keyless
 from malacate.orchestration.environment import by_reference, resolve
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.sensors import Runs
 from malacate.route import Route
 from malacate.sources.cdc.sqlserver import ChangeTable
 from malacate.sources.cdc.sqlserver_client import opener
@@ -135,11 +136,13 @@ def _doorbell(source: str, raw: list[RawAsset], seconds: int) -> dg.SensorDefini
         ends = [_end(platform.target.open_ledger(), one) for one in raw]
         if min(ends) > newest:
             return dg.SkipReason("nothing was captured since")
-        running = dg.RunsFilter(tags={_TAG: source}, statuses=_NOT_ENDED)
-        if context.instance.get_runs_count(running):
-            return dg.SkipReason("a run is at work")
-        stand = hashlib.sha256(repr((newest, ends)).encode()).hexdigest()[:32]
-        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=stand, tags={_TAG: source})])
+        tags = {_TAG: source}
+        runs = Runs.of(context.instance, tags)
+        if why := runs.wait(seconds):
+            return dg.SkipReason(why)
+        stand = repr((newest, ends, runs.ended if runs.failed else 0.0))
+        key = hashlib.sha256(stand.encode()).hexdigest()[:32]
+        return dg.SensorResult(run_requests=[dg.RunRequest(run_key=key, tags=tags)])
 
     return captured_sensor
 
@@ -150,12 +153,3 @@ def _end(ledger: Ledger, raw: RawAsset) -> int:
     last = sa.select(c.hi).where(*raw.route.batches, c.state == "loaded", c.kind == "window")
     found = ledger.select(last.order_by(c.ordinal.desc()).limit(1))
     return int(found[0]["hi"]) if found else 0
-
-
-_NOT_ENDED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]

@@ -22,6 +22,11 @@ from malacate.orchestration.resources import Platform
 POOL = "warehouse"
 """Steps that write the warehouse take turns: a DuckDB file has one writer."""
 
+RETRIES = dg.RetryPolicy(
+    max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+"""How often a step that loads raw tables is tried again within its run."""
+
 
 @dataclass(frozen=True)
 class RawAsset:
@@ -103,9 +108,7 @@ def _asset(raw: RawAsset) -> dg.AssetsDefinition:
         specs=specs,
         check_specs=checks,
         pool=POOL,
-        retry_policy=dg.RetryPolicy(
-            max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-        ),
+        retry_policy=RETRIES,
     )
     def raw_table(
         context: dg.AssetExecutionContext, platform: Platform

@@ -4,8 +4,10 @@ Losing every cursor changes cost, not results: the run claims its work from the 
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 
 import dagster as dg
 from sqlalchemy import ColumnElement
@@ -20,6 +22,8 @@ from malacate.route import Route, note
 from malacate.sources.discovery import Discovery
 from malacate.sources.notices import Listener
 
+_LOOKED_AT = 12
+
 COUNTED = 1000
 """How many waiting batches a tick looks at, at most: enough to tell one set from another."""
 
@@ -30,6 +34,35 @@ class Ring:
 
     run_key: str | None
     why: str
+
+
+@dataclass(frozen=True)
+class Runs:
+    """What became of the runs that a doorbell asked for: how many failed since one did not, and
+    when the last ended, in seconds since 1970.
+    """
+
+    is_at_work: bool
+    failed: int
+    ended: float
+
+    @classmethod
+    def of(cls, instance: dg.DagsterInstance, tags: Mapping[str, str]) -> "Runs":
+        """Those with the tags, newest first."""
+        found = instance.get_run_records(dg.RunsFilter(tags=dict(tags)), limit=_LOOKED_AT)
+        runs = [one.dagster_run for one in found]
+        failed = list(takewhile(lambda one: one.status is dg.DagsterRunStatus.FAILURE, runs))
+        ended = (found[0].end_time or 0.0) if found else 0.0
+        return cls(bool(runs) and not runs[0].is_finished, len(failed), ended)
+
+    def wait(self, seconds: float) -> str:
+        """Why none is asked for now: one is at work, or failed; then it is asked for again after
+        twice the ``seconds``, four times, and so on, an hour at most.
+        """
+        if self.is_at_work:
+            return "a run is at work"
+        left = self.ended + min(seconds * 2**self.failed, 3600.0) - time.time()
+        return f"{self.failed} failed; again in {left:.0f} s" if self.failed and left > 0 else ""
 
 
 def decide(waiting: Sequence[Found], tries: int) -> Ring:

@@ -13,8 +13,16 @@ from malacate.errors import ConfigError, MalacateError
 from malacate.ingest import Ingest, Report
 from malacate.orchestration import keyless
 from malacate.orchestration.cost import Spender, within_budget
-from malacate.orchestration.raw_assets import POOL, RawAsset, origin_of, results_of, specs_of
+from malacate.orchestration.raw_assets import (
+    POOL,
+    RETRIES,
+    RawAsset,
+    origin_of,
+    results_of,
+    specs_of,
+)
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.sensors import Runs
 from malacate.sources.cdc.slot import ReplicationSlot, relation_of
 from malacate.sources.cdc.slot_lag import Lag
 
@@ -105,9 +113,7 @@ def _step(assets: SlotAssets) -> dg.AssetsDefinition:
         check_specs=checks,
         can_subset=True,
         pool=POOL,
-        retry_policy=dg.RetryPolicy(
-            max_retries=2, delay=2, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-        ),
+        retry_policy=RETRIES,
     )
     def slot_tables(
         context: dg.AssetExecutionContext, platform: Platform
@@ -213,7 +219,8 @@ def _verdicts(assets: SlotAssets, one: RawAsset, lag: Lag | None) -> Iterator[dg
 
 
 def _doorbell(assets: SlotAssets) -> dg.SensorDefinition:
-    tag, name = "malacate/slot", assets.slot.server.name
+    name = assets.slot.server.name
+    tags = {"malacate/slot": name}
 
     @dg.sensor(
         name=f"{assets.name}__changes",
@@ -225,21 +232,11 @@ def _doorbell(assets: SlotAssets) -> dg.SensorDefinition:
     def slot_sensor(
         context: dg.SensorEvaluationContext,
     ) -> dg.SensorResult | dg.SkipReason:
-        end = str(assets.slot.server.state().flushed)
-        if end == context.cursor:
+        runs, end = Runs.of(context.instance, tags), str(assets.slot.server.state().flushed)
+        if end == context.cursor and not runs.failed:
             return dg.SkipReason("nothing was written at the source")
-        running = dg.RunsFilter(tags={tag: name}, statuses=_NOT_ENDED)
-        if context.instance.get_runs_count(running):
-            return dg.SkipReason("a run is at work")
-        return dg.SensorResult(run_requests=[dg.RunRequest(tags={tag: name})], cursor=end)
+        if why := runs.wait(assets.interval_seconds):
+            return dg.SkipReason(why)
+        return dg.SensorResult(run_requests=[dg.RunRequest(tags=tags)], cursor=end)
 
     return slot_sensor
-
-
-_NOT_ENDED = [
-    dg.DagsterRunStatus.QUEUED,
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
