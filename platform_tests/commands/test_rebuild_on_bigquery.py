@@ -17,7 +17,6 @@ from platform_tests.emulators import bigquery_proxy, gcs, parts
 
 from malacate.ledger import costs
 from malacate.names import TableName
-from malacate.orchestration.stores import gcs_client
 from malacate.recover import Recovery
 from malacate.warehouse.bigquery_aside import emptied
 from malacate.warehouse.bigquery_tables import Tables
@@ -55,7 +54,6 @@ def stocked(google: dict[str, str], postgres_url: str) -> Iterator[Company]:
     name = f"b{uuid4().hex[:12]}"
     ledger = postgres_url.replace("postgresql://", "postgresql+psycopg://", 1)
     told = {**google, "MALACATE_TARGET": "gcp-emulated", "GOOGLE_CLOUD_PROJECT": name}
-    gcs_client.cache_clear()
     with opened_shop(**told, MALACATE_LEDGER=ledger) as shop:
         storage.Client(name, credentials=AnonymousCredentials()).create_bucket(name)
         shop.write("targets.yaml", TARGETS.format(name=name))
@@ -68,7 +66,6 @@ def stocked(google: dict[str, str], postgres_url: str) -> Iterator[Company]:
         newer(first, sales(sale(1), sale(2, 7.5), sale(6)))
         shop.ingest.run(shop.route(SALE))
         yield shop
-    gcs_client.cache_clear()
 
 
 def client(shop: Company) -> bigquery.Client:

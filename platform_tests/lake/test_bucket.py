@@ -30,7 +30,6 @@ from malacate.errors import LakeError
 from malacate.lake.bucket import BucketPlace
 from malacate.lake.lake import Lake
 from malacate.lake.sweep import sweep
-from malacate.orchestration import stores
 from malacate.orchestration.target import Target
 from malacate.stores import patience
 from malacate.stores.gcs import GCSBucket
@@ -375,7 +374,6 @@ def test_the_target_opens_a_lake_by_its_url(
     monkeypatch.setenv("STORAGE_EMULATOR_HOST", servers.of("gcs"))
     monkeypatch.setenv("GOOGLE_CLOUD_PROJECT", "mine")
     monkeypatch.setenv("WHERE", gcs.lake.uri())
-    stores.gcs_client.cache_clear()
     lake = Target("gcp", "${WHERE}", "", "").open_lake()
     assert lake.probe() == lake.uri() == gcs.lake.uri()
     assert (gcs.files, lake.tmp) == ([], tmp_path / "home" / "gcp" / "tmp")

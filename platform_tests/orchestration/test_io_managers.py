@@ -22,10 +22,8 @@ from platform_tests.emulators import bigquery_proxy, bigquery_storage, gcs, part
 
 from malacate.errors import MalacateError
 from malacate.names import TableName
-from malacate.orchestration.bigquery import reader as storage_reader
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.resources import Platform
-from malacate.orchestration.stores import gcs_client
 
 QUIET = {"loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 STATIC = dg.StaticPartitionsDefinition(["north", "south", "it's"])
@@ -89,16 +87,6 @@ def google(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]
 
 
 @pytest.fixture
-def clients() -> Iterator[None]:
-    """They are kept by process, and belong to one server."""
-    for kept in (gcs_client, storage_reader):
-        kept.cache_clear()
-    yield
-    for kept in (gcs_client, storage_reader):
-        kept.cache_clear()
-
-
-@pytest.fixture
 def home(
     request: pytest.FixtureRequest,
     tmp_path: Path,
@@ -109,7 +97,6 @@ def home(
     root.mkdir()
     if getattr(request, "param", "duckdb") == "duckdb":
         return Home(root, instance, f"{root}/lake", f"duckdb://{root}/w.duckdb")
-    request.getfixturevalue("clients")
     for name, value in {**request.getfixturevalue("google"), "MALACATE_HOME": str(root)}.items():
         monkeypatch.setenv(name, value)
     name = f"b{uuid4().hex[:12]}"

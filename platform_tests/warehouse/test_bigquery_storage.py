@@ -95,12 +95,10 @@ def test_rows_stay_in_the_order_that_was_asked_for(engine: Engine) -> None:
 
 
 @pytest.fixture
-def asked(monkeypatch: pytest.MonkeyPatch) -> Iterator[pytest.MonkeyPatch]:
+def asked(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     for name in ("BIGQUERY_EMULATOR_HOST", "BIGQUERY_STORAGE_EMULATOR_HOST"):
         monkeypatch.delenv(name, raising=False)
-    reader.cache_clear()
-    yield monkeypatch
-    reader.cache_clear()
+    return monkeypatch
 
 
 def test_an_emulator_without_it_is_read_as_json(asked: pytest.MonkeyPatch) -> None:
