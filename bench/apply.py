@@ -74,10 +74,13 @@ def base(path: Path, rows: int) -> None:
         )
 
 
-def events(path: Path, number: int, rows: int) -> None:
-    """Changes of scattered keys, a tenth of them deletes, a twentieth told twice."""
-    key = f"(hash(j) % {rows})::bigint"
-    values = _ROWS.format(id=key, op="case when j % 10 = 0 then 'D' else 'U' end", hi=2, row="k")
+def events(path: Path, number: int, rows: int, turn: int = 0) -> None:
+    """Changes of scattered keys, a tenth of them deletes, a twentieth told twice.
+
+    Each ``turn`` has keys of its own, and comes after those before it.
+    """
+    key, kind = f"(hash(j + {turn}) % {rows})::bigint", "case when j % 10 = 0 then 'D' else 'U' end"
+    values = _ROWS.format(id=key, op=kind, hi=2 + turn, row="k")
     twice = f"case when k < {number} then k else k - {number} end as j"
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
@@ -133,6 +136,13 @@ APPLY: dict[str, Callable[[Connection, Path], None]] = {
 }  # fmt: skip
 
 
+def logged(connection: Connection, changes: Path) -> None:
+    """The changes in the log, where a publication puts them first."""
+    log = LOG.name.sql("duckdb")
+    connection.execute(f"insert into {log} by name select *, 'b' as _batch_id from '{changes}'")
+    connection.execute("checkpoint")
+
+
 @dataclass(frozen=True)
 class Run:
     """Seconds of wall and of CPU, commit and checkpoint included."""
@@ -148,11 +158,7 @@ def candidate(name: str, file: Path, changes: Path) -> Run:
     with duckdb.connect(str(file)) as connection:
         connection.execute("set timezone = 'UTC'; set threads = 2")
         if name == "fold":
-            log = LOG.name.sql("duckdb")
-            connection.execute(
-                f"insert into {log} by name select *, 'b' as _batch_id from '{changes}'"
-            )
-            connection.execute("checkpoint")
+            logged(connection, changes)
         begun, used = time.monotonic(), _cpu()
         connection.begin()
         APPLY[name](connection, changes)
@@ -237,6 +243,36 @@ def small_batch(rows: int, rounds: int) -> float:
     return statistics.median(found)
 
 
+def worn(rows: int, turns: int = 20) -> float:
+    """Rows of the state that are alive, of those that DuckDB stores, after so many batches.
+
+    Each replaces a hundredth of the rows. What it deletes is taken out by DuckDB's checkpoints.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench") as folder:
+        file, changes = Path(folder) / "base.duckdb", Path(folder) / "changes.parquet"
+        base(file, rows)
+        for turn in range(turns):
+            events(changes, rows // 100, rows, turn)
+            with duckdb.connect(str(file)) as connection:
+                connection.execute("set timezone = 'UTC'")
+                logged(connection, changes)
+                connection.begin()
+                fold(connection, changes)
+                connection.commit()
+                connection.execute(f"delete from {LOG.name.sql('duckdb')} where _batch_id = 'b'")
+        with duckdb.connect(str(file)) as connection:
+            return _alive(connection, STATE.name.sql("duckdb"))
+
+
+def _alive(connection: Connection, table: str) -> float:
+    (alive,) = connection.sql(f"select count(*) from {table}").fetchall()[0]
+    (stored,) = connection.execute(
+        "select sum(count) from pragma_storage_info($table) "
+        "where column_id = 0 and segment_type <> 'VALIDITY'", {"table": table},
+    ).fetchall()[0]  # fmt: skip
+    return float(alive / stored)
+
+
 def main(rounds: int, rows: int = 10_000_000) -> list[tuple[str, float, float]]:
     """What was measured: words, value, target."""
     names = ["limit", "fold", "merge_into", "dlt_merge"]
@@ -251,6 +287,7 @@ def main(rounds: int, rows: int = 10_000_000) -> list[tuple[str, float, float]]:
         ("times MERGE INTO", found["fold"] / found["merge_into"], 2.5),
         ("times dlt's merge", found["fold"] / found["dlt_merge"], 2.5),
         ("0.2 s of CPU, of 1,000 changes on 10M rows", 0.2 / growth[rows], 1.0),
+        ("alive of stored rows, after 20 batches of 1 %", worn(rows // 10), 0.75),
     ]
 
 
