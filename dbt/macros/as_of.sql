@@ -26,26 +26,8 @@
         where _nth = 1
     ),
 
-    of_keys as (
-        {{ changes_of_keys('logged', 'truncates', key, columns) }}
-    ),
-
-    placed as (
-        select
-            *,
-            case when _is_snapshot and _position_hi = 0 and _position_lo = 0 then 0 else 1 end
-                as _is_placed
-        from of_keys
-    ),
-
     timed as (
-        select
-            *,
-            min(_source_at) over (
-                partition by {{ quoted(key) }}, _is_placed order by {{ change_order() }}
-                rows between current row and unbounded following
-            ) as _from_at
-        from placed
+        {{ timed_changes('logged', 'truncates', key, columns) }}
     ),
 
     filled as (

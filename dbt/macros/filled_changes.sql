@@ -22,6 +22,24 @@
     cross join {{ truncates }} as t
 {%- endmacro %}
 
+{#- The same with _is_placed, 0 for a snapshot without a position, and _from_at: when the change was
+    there, which is no later than any that came after it. -#}
+{% macro timed_changes(logged, truncates, key, columns) -%}
+    select
+        *,
+        min(_source_at) over (
+            partition by {{ quoted(key) }}, _is_placed order by {{ change_order() }}
+            rows between current row and unbounded following
+        ) as _from_at
+    from (
+        select
+            *,
+            case when _is_snapshot and _position_hi = 0 and _position_lo = 0 then 0 else 1 end
+                as _is_placed
+        from ({{ changes_of_keys(logged, truncates, key, columns) }}) as of_keys
+    ) as placed
+{%- endmacro %}
+
 {#- The changes in a relation, numbered by key as _at in an order, with what they did not send.
 
     A value that was not sent is the one that was sent last since the key's row began: with its

@@ -17,7 +17,7 @@ MANY = 2000
 SIDE_BY_SIDE = 20
 """Lives in one example."""
 
-IS_LONG = os.environ.get("MALACATE_ALL_PARTS") == "1"
+IS_LONG = os.environ.get("MALACATE_LONG") == "1"
 
 FEWER = 1 if IS_LONG else 10
 """What the number of histories is divided by where one costs more than about 15 ms."""
