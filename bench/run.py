@@ -17,6 +17,7 @@ from pathlib import Path
 import apply
 import bigquery_side
 import pgoutput
+import slot
 import ticks
 from rich.console import Console
 from rich.table import Table as Grid
@@ -167,7 +168,7 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
-    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply")
+    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply", "slot")
     options.add_argument("--only", choices=parts)
     given = options.parse_args()
     small, large = given.sizes
@@ -186,6 +187,8 @@ def main() -> None:
         met += [told(*one) for one in apply.main(given.rounds)]
     if given.only in (None, "bigquery"):
         met.append(bigquery(small, given.rounds))
+    if given.only in (None, "slot"):
+        slot.main(given.rounds)
     sys.exit(0 if all(met) else 1)
 
 
