@@ -12,6 +12,7 @@ from pathlib import Path
 import duckdb
 import pyarrow as pa
 
+from malacate.batch import WriteMode
 from malacate.contracts.table import Table
 from malacate.ingest import Ingest, Route
 from malacate.lake.lake import Lake
@@ -31,10 +32,11 @@ _NOT_COMPARED = ("revision",)
 class Difference:
     """Source against target, row by row. ``examples`` are keys of rows that differ.
 
-    ``behind`` counts rows that changed at the source after the target's position: they are not
-    wrong, they are due with the next run. ``gone`` counts drops that the source has no more: their
-    rows are compared with what the lake has of them. ``ranges`` says how much of the table was
-    compared; ``position`` up to where the target has the source's changes.
+    ``behind`` counts rows that changed at the source after the target's position, or after its
+    snapshot was taken: they are not wrong, they are due with the next run. ``gone`` counts drops
+    that the source has no more: their rows are compared with what the lake has of them. ``ranges``
+    says how much of the table was compared; ``position`` up to where the target has the source's
+    changes.
     """
 
     table: str
@@ -72,7 +74,27 @@ def reconcile(route: Route, real: Ingest, cursor: str | None = None) -> list[Dif
         if route.derives is not None:
             tables.append((route.derives.target, 0, None))
         found = [compare(table, fresh, real, kept, late) for table, kept, late in tables]
+        if route.mode is WriteMode.SNAPSHOT and not found[0].is_equal:
+            found[0] = _since_its_snapshot(route.table, real, found[0])
         return [replace(found[0], gone=gone), *found[1:]]
+
+
+def _since_its_snapshot(table: Table, real: Ingest, found: Difference) -> Difference:
+    """The target against the snapshot that it is to be; what differs at the source is behind.
+
+    That no row was missing in the snapshot was checked when it was read, by the source's own count.
+    """
+    name = table.name
+    standing = [m for m in real.warehouse.markers(name).values() if m.is_current]
+    snapshot = real.lake.landed(name.schema, name.table, standing[0].batch_id) if standing else None
+    if snapshot is None:
+        return found
+    held = _compared(table, real.lake.read(snapshot), real)
+    changed = found.lost + found.twice + found.wrong
+    behind = max(0, changed - held.lost - held.twice - held.wrong)
+    return replace(
+        held, source_rows=found.source_rows, quarantined=found.quarantined, behind=behind
+    )
 
 
 def _leave_out_rejected(route: Route, real: Ingest, fresh: Ingest) -> None:
@@ -108,8 +130,18 @@ def compare(
     due: tuple[str, int] | None = None,
 ) -> Difference:
     """The multisets of rows of one table in two warehouses, by key (or whole rows without one)."""
+    return _compared(table, fresh.warehouse.read(table.name), real, quarantined, due)
+
+
+def _compared(
+    table: Table,
+    rows: pa.Table,
+    real: Ingest,
+    quarantined: int = 0,
+    due: tuple[str, int] | None = None,
+) -> Difference:
     columns = [c.name for c in table.columns if c.name not in _NOT_COMPARED]
-    source = fresh.warehouse.read(table.name, columns)
+    source = rows.select(columns)
     target = _standing(real, table, source.schema)
     key = ", ".join(quote(name, "duckdb") for name in table.key or columns)
     late = "false"

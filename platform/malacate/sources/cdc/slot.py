@@ -234,8 +234,12 @@ class ReplicationSlot:
 
     def lag(self) -> Lag | None:
         """How far behind the newest slot is, and what it costs the server."""
-        slots = self.server.generations()
-        return Lag.of(slots[max(slots)], self.server.state()) if slots else None
+        slots, held = self.server.generations(), self.capture
+        if not slots:
+            return None
+        newest = slots[max(slots)]
+        read_to = held.hi if held is not None and held.slot == newest.name else 0
+        return Lag.of(newest, self.server.state(), read_to)
 
 
 @dataclass(frozen=True)

@@ -22,12 +22,15 @@ class Lag:
     reader_pid: int | None
 
     @classmethod
-    def of(cls, slot: SlotState, server: ServerState) -> "Lag":
-        """As the server says now; what is not flushed can be read by nobody."""
+    def of(cls, slot: SlotState, server: ServerState, read_to: int = 0) -> "Lag":
+        """As the server says now; what is not flushed can be read by nobody.
+
+        ``read_to`` is the end of what was read and published, which the slot may follow later.
+        """
         return cls(
             slot.name,
             shown(slot.confirmed),
-            max(server.flushed - slot.confirmed, 0),
+            max(server.flushed - max(slot.confirmed, read_to), 0),
             max(server.flushed - slot.restart, 0) if slot.restart else 0,
             slot.safe_wal_size,
             slot.wal_status,
