@@ -11,6 +11,7 @@ from malacate.errors import ConfigError
 from malacate.ingest import Route
 from malacate.orchestration.environment import by_reference, resolve
 from malacate.orchestration.raw_assets import RawAsset, definitions_of
+from malacate.orchestration.schedule import by_cron
 from malacate.sources.databases import Cursor, DatabaseTable
 from malacate.sources.databases_postgres import observe
 
@@ -65,7 +66,7 @@ class DatabaseTables(dg.Component, dg.Model, dg.Resolvable):
 
 def _require_cron(cron: str) -> None:
     try:
-        dg.AutomationCondition.on_cron(cron or "@daily")
+        by_cron(cron or "@daily")
     except Exception as error:
         raise ConfigError(
             f"{cron!r} is no cron expression", 'Write five fields, such as "*/15 * * * *".',

@@ -13,6 +13,7 @@ from malacate.ledger import control
 from malacate.ledger.control import Answer
 from malacate.ledger.ledger import Ledger
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.schedule import by_cron
 
 KEY = dg.AssetKey(["control", "files"])
 _CHECKS = {
@@ -39,7 +40,7 @@ def control_files(
         description="The state of every file that any source delivered, from the ledger.",
         check_specs=specs,
         deps=[dg.AssetKey(key.split("/")) for key in after],
-        automation_condition=dg.AutomationCondition.on_cron(cron),
+        automation_condition=by_cron(cron),
     )
     def files(platform: Platform) -> Iterator[dg.MaterializeResult[None]]:
         ledger = platform.target.open_ledger()

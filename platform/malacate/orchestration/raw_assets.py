@@ -18,6 +18,7 @@ from malacate.orchestration.metadata import (
     of_table,
 )
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.schedule import by_cron
 
 POOL = "warehouse"
 """Steps that write the warehouse take turns: a DuckDB file has one writer."""
@@ -148,7 +149,7 @@ def _spec(
         tags={"layer": "raw", **raw.tags},
         code_version=table.version or None,
         freshness_policy=_freshness(table),
-        automation_condition=dg.AutomationCondition.on_cron(raw.cron) if raw.cron else None,
+        automation_condition=by_cron(raw.cron) if raw.cron else None,
         metadata={
             "dagster/column_schema": column_schema(table),
             "dagster/table_name": str(table.name),

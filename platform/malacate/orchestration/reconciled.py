@@ -17,6 +17,7 @@ from malacate.orchestration.control import markdown
 from malacate.orchestration.cost import Spender, of_run, within_budget
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.schedule import by_cron
 from malacate.reconcile_changes import is_captured, reconcile_changes
 
 KEY = dg.AssetKey(["ops", "reconcile"])
@@ -61,7 +62,7 @@ def reconciliation(
         io_manager_key="warehouse",
         pool=pool,
         check_specs=specs,
-        automation_condition=dg.AutomationCondition.on_cron(cron),
+        automation_condition=by_cron(cron),
         description="Captured tables against their sources: rows lost, twice, wrong, behind.",
     )
     def reconcile(

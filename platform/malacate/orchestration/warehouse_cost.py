@@ -13,6 +13,7 @@ import pyarrow as pa
 from malacate.ledger import costs
 from malacate.orchestration.control import markdown
 from malacate.orchestration.resources import Platform
+from malacate.orchestration.schedule import by_cron
 from malacate.warehouse.cost import size
 
 KEY = dg.AssetKey(["ops", "warehouse_cost"])
@@ -44,7 +45,7 @@ def warehouse_cost(
         kinds={"python", engine},
         io_manager_key="warehouse",
         pool=pool,
-        automation_condition=dg.AutomationCondition.on_cron(cron),
+        automation_condition=by_cron(cron),
         description="Statements, bytes and USD that the warehouse billed, by asset and day (UTC).",
     )
     def cost(platform: Platform) -> dg.MaterializeResult[pa.Table]:
