@@ -23,7 +23,7 @@ from malacate.orchestration.resources import Platform
 ROOT = Path(__file__).resolve().parents[2]
 SNAPSHOT = Path(__file__).with_name("graph.txt")
 LAYERS = {"source": 3, "raw": 3, "silver": 2, "gold": 2, "ops": 2, "control": 2,
-          "transfer": 2, "share": 2}  # fmt: skip
+          "transfer": 2, "share": 2, "ml": 2}  # fmt: skip
 """How many parts the key of an asset of each layer has."""
 SUFFIX = {
     "t": "_t", "kg": "_kg", "g/t": "_g_t", "t/h": ("tph", "_t_h"), "pct": "_pct", "m": "_m",

@@ -4,6 +4,7 @@ import json
 import re
 import tempfile
 from collections.abc import Iterator
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -212,6 +213,29 @@ def test_the_vector_sum_lies_between_the_largest_axis_and_root_three_times_it() 
         pvs, largest = rows["pvs_mm_s"].to_numpy(), axes.max(axis=0)
         assert (pvs >= largest).all()
         assert (pvs <= largest * np.sqrt(3) + 1e-9).all()
+
+
+def test_of_the_geophones_one_runs_fast_one_is_frozen_and_one_falls_silent() -> None:
+    world = World(7, 1.0)
+    fast, frozen, silent = (
+        geophones.IDS[i] for i in (geophones.FAST, geophones.FROZEN, geophones.SILENT)
+    )
+    made = geophones.minute(world, 5, 30)
+    ahead = [row for row in made.rows.to_pylist() if row["sensor_id"] == fast]
+    assert ahead
+    begin = world.after(5) + timedelta(minutes=30)
+    assert all(row["measured_at"] - begin > timedelta(seconds=300) for row in ahead)
+    assert [bad["sensor_id"] for bad in made.bad_rows] == [fast] * len(ahead)
+    assert {bad["reason"] for bad in made.bad_rows} == {"clock_skew"}
+    still = {
+        (row["ppv_tran_mm_s"], row["ppv_vert_mm_s"], row["ppv_long_mm_s"])
+        for row in made.rows.to_pylist()
+        if row["sensor_id"] == frozen
+    }
+    assert len(still) == 1
+    for hour, is_heard in ((1, True), (2, False), (40, False)):
+        ids = geophones.minute(world, hour, 30).rows["sensor_id"].to_pylist()
+        assert (silent in ids) == is_heard
 
 
 def test_planted_readings_are_told_with_their_reason() -> None:

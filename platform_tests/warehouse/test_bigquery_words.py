@@ -9,15 +9,15 @@ import pyarrow as pa
 import pytest
 from google.cloud import bigquery
 from platform_tests.emulators import parts
-from platform_tests.warehouse import test_fold, test_hourly
+from platform_tests.warehouse import hours, test_fold
 from platform_tests.warehouse.batches import Batches, drop, snapshot, table, window
 from platform_tests.warehouse.engines import Engine, on_bigquery
 from platform_tests.warehouse.test_warehouse import HOSTILE, REJECT, TYPED_IN_BIGQUERY, rows
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column
+from malacate.warehouse import hour_states
 from malacate.warehouse.fold import Fold
-from malacate.warehouse.hourly import HourlyStats
 from malacate.warehouse.protocol import Partition
 
 KINDS = {"INTEGER": "INT64", "FLOAT": "FLOAT64", "BOOLEAN": "BOOL"}
@@ -110,13 +110,15 @@ def test_tables_that_grow_and_widen_are_googlesql(engine: Engine) -> None:
 def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     warehouse = engine.warehouse
     log, fold = Batches(engine.lake, test_fold.LOG), Fold(test_fold.STATE)
-    hours = HourlyStats(test_hourly.HOURS, 4)
-    readings = Batches(engine.lake, test_hourly.READING)
+    readings = Batches(engine.lake, hours.READING)
     changes = test_fold.placed([test_fold.change("I", test_fold.A, (1, "x"), 1)])
     warehouse.publish([log.of(drop("1"), changes, derives=fold)])
-    warehouse.publish([readings.of(drop("2"), [test_hourly.reading(0)], derives=hours)])
+    warehouse.publish([readings.of(drop("2"), [hours.reading(0)], derives=hours.STATS)])
     assert warehouse.read(test_fold.STATE.name).num_rows == 1
-    assert warehouse.read(test_hourly.HOURS.name).num_rows == 1
+    assert warehouse.read(hours.HOURS.name).num_rows == 1
+    assert len(hour_states.hours_standing(warehouse, hours.STATS)) == 1
+    assert hour_states.put_aside(warehouse, hours.READING) == {}
+    assert hour_states.sensors_by_state(warehouse, hours.STATS, hours.READING)["silent"] == []
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])

@@ -1,6 +1,7 @@
 """The geophones' gateway: a Parquet file of vibration features for each minute.
 
-A minute is a function of the world and its number; the truth of an hour is computed beside it.
+A minute is a function of the world and its number; the truth of an hour is computed beside it. Of
+the sensors one falls silent, one is frozen, and the clock of one runs fast for an hour of six.
 """
 
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ import pyarrow as pa
 
 from acme.simulator import columns
 from acme.simulator.drops import as_json, deliver, parquet
+from acme.simulator.geophones_truth import AXES, hour_truth
 from acme.simulator.tables import AT, TEXT
 from acme.simulator.world import HOUR, SECTORS, World, instant
 
@@ -20,14 +22,20 @@ SENSORS, READINGS_PER_MINUTE, MINUTES = 120, 6, 60
 READINGS_PER_HOUR = READINGS_PER_MINUTE * MINUTES
 HISTORY_HOURS, LATE_MINUTE = 2, 41
 SENTINEL = -9999.0
-_AXES = ("ppv_tran_mm_s", "ppv_vert_mm_s", "ppv_long_mm_s")
 _MISSING, _BLAST_HOUR, _BLAST_MINUTES = 0.02, 18, (5, 6)
-_IDS = tuple(f"GEO-{i + 1:03d}" for i in range(SENSORS))
+SILENT, SILENT_FROM = 98, 2
+FROZEN = 41
+FAST, AHEAD_S = 16, 1020
+IDS = tuple(f"GEO-{i + 1:03d}" for i in range(SENSORS))
+_FROZEN_AT = {
+    "ppv_tran_mm_s": 0.214, "ppv_vert_mm_s": 0.198, "ppv_long_mm_s": 0.305, "pvs_mm_s": 0.42,
+    "dom_freq_hz": 50.0, "rms_mm_s": 0.0611, "events": 0, "energy": 0.037332,
+}  # fmt: skip
 
 SCHEMA = pa.schema(
     {
         "sensor_id": TEXT, "seq": pa.int64(), "measured_at": AT, "sector_id": TEXT,
-        **dict.fromkeys(_AXES, pa.float64()), "pvs_mm_s": pa.float64(),
+        **dict.fromkeys(AXES, pa.float64()), "pvs_mm_s": pa.float64(),
         "dom_freq_hz": pa.float64(), "rms_mm_s": pa.float64(), "events": pa.int32(),
         "energy": pa.float64(), "battery_v": pa.float64(), "temp_c": pa.float64(), "fw": TEXT,
     }
@@ -75,47 +83,51 @@ def is_late(hour: int) -> bool:
     return hour >= 0 and hour % 2 == 0
 
 
+def is_fast(hour: int) -> bool:
+    """Whether the clock of ``FAST`` runs fast in ``hour``: none of its readings is sound."""
+    return hour % 6 == 5
+
+
 def minute(world: World, hour: int, number: int) -> Minute:
     """The readings of one minute: some are missing, some come twice, a few are wrong."""
     rng = world.rng("vibration", hour, number)
     sensor = np.repeat(np.arange(SENSORS), READINGS_PER_MINUTE)
     slot = np.tile(np.arange(READINGS_PER_MINUTE), SENSORS)
-    kept = rng.random(len(sensor)) >= _MISSING
+    is_silent = (sensor == SILENT) & (hour >= SILENT_FROM)
+    kept = (rng.random(len(sensor)) >= _MISSING) & ~is_silent
     sensor, slot = sensor[kept], slot[kept]
     values = _features(rng, sensor, hour, number)
-    bad = _spoil(rng, values, number)
+    for name, value in _FROZEN_AT.items():
+        values[name][sensor == FROZEN] = value
+    is_ahead = (sensor == FAST) & is_fast(hour)
+    bad = _spoil(rng, values, number, np.flatnonzero(~is_ahead))
     order = np.concatenate([np.arange(len(sensor)), _told_twice(rng, len(sensor), number)])
     period_s = 60 // READINGS_PER_MINUTE
-    seconds = world.end_s + hour * HOUR + number * 60 + slot * period_s
-    table = _table(sensor[order], seconds[order], world.start_s // period_s, values, order)
-    counted = (np.arange(len(order)) < len(sensor)) & ~np.isin(order, list(bad))
-    keys = table.select(["sensor_id", "seq"]).take(list(bad)).to_pylist() if bad else []
-    told = zip(bad.items(), keys, strict=True)
-    bad_rows = tuple({"row": place, **key, "reason": why} for (place, why), key in told)
-    return Minute(table, sensor[order], counted, bad_rows)
+    seconds = (world.end_s + hour * HOUR + number * 60 + slot * period_s)[order]
+    rows = {
+        "sensor_id": columns.picked(IDS, sensor[order]),
+        "seq": (seconds - world.start_s) // period_s,
+        "measured_at": seconds + AHEAD_S * is_ahead[order],
+        "sector_id": columns.picked(SECTORS, sensor[order] % len(SECTORS)),
+        **{name: column[order] for name, column in values.items()},
+        "fw": columns.picked(("4.1.0", "4.2.1"), (sensor[order] % 7 == 0).astype(int)),
+    }
+    table = columns.table(SCHEMA, rows)
+    why = {**bad, **dict.fromkeys(np.flatnonzero(is_ahead[order]).tolist(), "clock_skew")}
+    counted = (np.arange(len(order)) < len(sensor)) & ~np.isin(np.arange(len(order)), list(why))
+    return Minute(table, sensor[order], counted, _named(table, why))
+
+
+def _named(table: pa.Table, why: dict[int, str]) -> tuple[dict[str, object], ...]:
+    places = sorted(why)
+    keys = table.select(["sensor_id", "seq"]).take(pa.array(places, pa.int64())).to_pylist()
+    told = zip(places, keys, strict=True)
+    return tuple({"row": place, **key, "reason": why[place]} for place, key in told)
 
 
 def _told_twice(rng: np.random.Generator, count: int, number: int) -> npt.NDArray[np.int64]:
     # Never in a minute with a planted value: a wrong reading is wrong once.
     return rng.choice(count, 2 if number % 10 == 4 else 0, replace=False)
-
-
-def _table(
-    sensor: npt.NDArray[np.int64],
-    seconds: npt.NDArray[np.int64],
-    first_seq: int,
-    values: dict[str, Floats],
-    order: npt.NDArray[np.int64],
-) -> pa.Table:
-    rows = {
-        "sensor_id": columns.picked(_IDS, sensor),
-        "seq": seconds // (60 // READINGS_PER_MINUTE) - first_seq,
-        "measured_at": seconds,
-        "sector_id": columns.picked(SECTORS, sensor % len(SECTORS)),
-        **{name: column[order] for name, column in values.items()},
-        "fw": columns.picked(("4.1.0", "4.2.1"), (sensor % 7 == 0).astype(int)),
-    }
-    return columns.table(SCHEMA, rows)
 
 
 def _features(
@@ -129,7 +141,7 @@ def _features(
     pvs = np.floor((largest + rng.random(count) * (whole - largest)) * 1000) / 1000
     rms = np.round(largest * rng.uniform(0.1, 0.3, count), 4)
     return {
-        **dict(zip(_AXES, axes, strict=True)),
+        **dict(zip(AXES, axes, strict=True)),
         "pvs_mm_s": np.maximum(pvs, largest),
         "dom_freq_hz": np.round(rng.uniform(4, 120, count), 1),
         "rms_mm_s": rms,
@@ -140,13 +152,18 @@ def _features(
     }
 
 
-def _spoil(rng: np.random.Generator, values: dict[str, Floats], number: int) -> dict[int, str]:
+def _spoil(
+    rng: np.random.Generator,
+    values: dict[str, Floats],
+    number: int,
+    of: npt.NDArray[np.int64],
+) -> dict[int, str]:
     """Plant a sentinel in one minute of twenty and a value that is no number in another."""
-    places = {7: (_AXES[0], SENTINEL, "below_minimum"), 13: ("rms_mm_s", np.nan, "not_finite")}
+    places = {7: (AXES[0], SENTINEL, "below_minimum"), 13: ("rms_mm_s", np.nan, "not_finite")}
     if number % 20 not in places:
         return {}
     column, value, reason = places[number % 20]
-    place = int(rng.integers(len(values[column])))
+    place = int(rng.choice(of))
     values[column][place] = value
     return {place: reason}
 
@@ -170,32 +187,7 @@ def _write_truth(
     world: World, truth: Path, hour: int, minutes: list[Minute], revision: int
 ) -> None:
     at = instant(world.end_s + hour * HOUR)
-    table = hour_truth(world, hour, minutes, revision)
-    deliver(truth / "geophones" / f"vibration_hour_{at:%Y%m%dT%H}.parquet", parquet(table))
-
-
-def hour_truth(world: World, hour: int, minutes: list[Minute], revision: int) -> pa.Table:
-    """What each sensor's hour is: of sound readings, each counted once."""
-    counted = np.concatenate([made.is_counted for made in minutes])
-    sensor = np.concatenate([made.sensor for made in minutes])[counted]
     rows = pa.concat_tables([made.rows for made in minutes])
-    column = {n: rows[n].to_numpy()[counted] for n in (*_AXES, "pvs_mm_s", "rms_mm_s")}
-    readings = np.bincount(sensor, minlength=SENSORS)
-    squares = np.bincount(sensor, column["rms_mm_s"] ** 2, minlength=SENSORS)
-    ppv, peak = np.zeros(SENSORS), np.zeros(SENSORS)
-    np.maximum.at(ppv, sensor, np.maximum.reduce([column[axis] for axis in _AXES]))
-    np.maximum.at(peak, sensor, column["pvs_mm_s"])
-    return pa.table(
-        {
-            "sensor_id": pa.array(_IDS),
-            "sector_id": columns.picked(SECTORS, np.arange(SENSORS) % len(SECTORS)),
-            "hour_at": columns.column(np.full(SENSORS, world.end_s + hour * HOUR), AT),
-            "readings": pa.array(readings, pa.int64()),
-            "expected_readings": pa.array(np.full(SENSORS, READINGS_PER_HOUR), pa.int64()),
-            "completeness": readings / READINGS_PER_HOUR,
-            "rms_mm_s": np.sqrt(squares / readings),
-            "ppv_mm_s": ppv,
-            "peak_pvs_mm_s": peak,
-            "revision": pa.array([revision] * SENSORS, pa.int32()),
-        }
-    )
+    counted = rows.filter(pa.array(np.concatenate([made.is_counted for made in minutes])))
+    table = hour_truth(counted, revision, READINGS_PER_HOUR)
+    deliver(truth / "geophones" / f"vibration_hour_{at:%Y%m%dT%H}.parquet", parquet(table))

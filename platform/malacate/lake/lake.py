@@ -196,6 +196,23 @@ class Lake:
         """All that stands below ``folder``, a zone or a path in one; nothing of ``tmp``."""
         return self._place.list(folder)
 
+    def replace(self, path: str, data: bytes) -> None:
+        """Make ``data`` stand at ``path``, whole, in place of what stands there.
+
+        By a rename in a folder; in a bucket ``path`` may be missing for a moment. Killed anywhere,
+        what it writes stands beside it at most, as ``<path>.<hex>``.
+        """
+        fresh = f"{path}.{secrets.token_hex(4)}"
+        self._place.create(fresh, data)
+        self._place.move(fresh, path)
+
+    def content(self, path: str) -> bytes | None:
+        """What stands at ``path``, if anything does."""
+        try:
+            return self._bytes(path)
+        except FileNotFoundError:
+            return None
+
     def remove(self, path: str) -> None:
         """Remove what stands at ``path``, if anything does."""
         self._place.remove(path)

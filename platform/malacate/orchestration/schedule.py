@@ -12,5 +12,6 @@ def by_cron(cron: str) -> dg.AutomationCondition[Any]:
 
     Raises ``Exception`` of Dagster's for what is no cron expression.
     """
-    passed = dg.AutomationCondition.cron_tick_passed(cron).since_last_handled()
-    return (dg.AutomationCondition.in_latest_time_window() & passed).with_label(f"by_cron({cron})")
+    passed: dg.AutomationCondition[Any] = dg.AutomationCondition.cron_tick_passed(cron)
+    latest: dg.AutomationCondition[Any] = dg.AutomationCondition.in_latest_time_window()
+    return (latest & passed.since_last_handled()).with_label(f"by_cron({cron})")

@@ -4,86 +4,252 @@ So the order, the number and the lateness of batches cannot matter.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from malacate.contracts.table import Table
 from malacate.names import quote
+from malacate.warehouse.hourly_rules import (
+    require_bounded,
+    require_computed,
+    require_count,
+    steps_of,
+)
+from malacate.warehouse.moments import MOST_READINGS, MOST_STEPS, Moments, Sum, exact
 from malacate.warehouse.protocol import BATCH_COLUMN, IfAny
 
-
-def _q(names: Sequence[str]) -> str:
-    return ", ".join(quote(name, "duckdb") for name in names)
+REVISION = "revision"
 
 
-def _rows_touching(published: Table) -> str:
-    batches = "select batch_id from touching"
-    return f"{published.name.sql('duckdb')} where {BATCH_COLUMN} in ({batches})"
+def _q(name: str) -> str:
+    return quote(name, "duckdb")
+
+
+def _named(made: Mapping[str, str]) -> str:
+    return ", ".join(f"{text} as {_q(name)}" for name, text in made.items())
 
 
 @dataclass(frozen=True)
 class HourlyStats:
-    """Per sensor and hour: readings, completeness, RMS, PPV and peak vector sum.
+    """Per sensor and hour, a pure function of the hour's readings, to the last bit.
 
-    ``expected_per_hour`` readings make an hour complete. PPV is the largest absolute peak
-    particle velocity of the three axes, in mm/s; the hour's RMS is the quadratic mean of the
-    readings' RMS, in mm/s. A changed hour has its revision raised; an unchanged one is left.
+    A reading counts once: of those of a sensor and hour with one ``sequence`` number the least
+    counts, by instant and then by every value that is computed with. Values are taken in steps of
+    ``resolution``, to the nearest (halves away from zero), and are whole numbers until the last
+    formula; ``per_hour`` readings make an hour complete. The contract must bound each value: see
+    ``require_sound``. Of each of ``axes`` (name -> column of the readings, in mm/s):
+
+    - ``<axis>_rms_mm_s``: sqrt(sum(x^2) / n) of the values as they are, no mean taken off
+    - ``<axis>_peak_mm_s``: the largest absolute value; ``<axis>_peak_to_peak_mm_s``: max - min
+    - ``<axis>_crest_factor``: peak / RMS, as ISO 2041 has it; null where all values are 0
+    - ``<axis>_kurtosis``: m4 / m2^2 with mk = sum((x - mean)^k) / n, Pearson's: that of the
+      population, not its excess (a normal distribution has 3); null where all values are equal
+
+    and over the axes ``ppv_mm_s``, the largest peak, and ``peak_pvs_mm_s``, the largest of the
+    column ``vector_sum``, or without one of sqrt(sum of squares) of a reading's axes. ``rms_mm_s``
+    is the quadratic mean of the column ``rms``, the RMS that a sensor tells of each reading;
+    ``battery_min_v`` the least of the column ``battery``. Other columns of ``table`` are carried
+    over from the readings. A changed hour has its revision raised; an unchanged one is left.
     """
 
     table: Table
-    expected_per_hour: int
+    per_hour: int
+    axes: Mapping[str, str] = field(hash=False)
+    resolution: float = 0.001
+    sensor: str = "sensor_id"
+    sequence: str = "seq"
+    instant: str = "measured_at"
+    rms: str = ""
+    vector_sum: str = ""
+    battery: str = ""
 
     @property
     def target(self) -> Table:
         """The table of hours."""
         return self.table
 
+    @property
+    def steps(self) -> int:
+        """Steps of the resolution in a unit."""
+        return steps_of(self.resolution, self.table)
+
+    def require_sound(self, readings: Table) -> None:
+        """Raise ``ContractError`` unless the rules of the contract keep every value within bounds
+        in which no sum can overflow, and every column of the hours is known.
+        """
+        require_bounded(readings, self._columns.values(), MOST_STEPS / self.steps)
+        require_count(self.per_hour, MOST_READINGS, self.table)
+        require_computed(self.table, {*self._told(), REVISION}, readings)
+
     def touched(self, published: Table) -> str:
         """Hours that a reading came to, or left."""
-        hour = "date_trunc('hour', measured_at) as hour_at"
-        return f"select distinct sensor_id, {hour} from {_rows_touching(published)}"
+        hour = f"date_trunc('hour', {_q(self.instant)}) as hour_at"
+        return (
+            f"select distinct {_q(self.sensor)}, {hour} from {published.name.sql('duckdb')} "
+            f"where {BATCH_COLUMN} in (select batch_id from touching)"
+        )
+
+    def sums(self, readings: str) -> str:
+        """SELECT of the exact sums of each sensor and hour of readings, a query, with ``hour_at``.
+
+        Those of parts that have no reading in common are made one by ``merged``: so a file that
+        comes late can be added to what stands, and nothing else is read again.
+        """
+        whole = [
+            f"cast(round(cast({_q(column)} as double) * {self.steps}) as bigint) "
+            f"as {_q(f'{name}_x')}"
+            for name, column in self._columns.items()
+        ]
+        taken = [self._key, *map(_q, self._plain), *whole]
+        once = (
+            f"select {', '.join(taken)} from ({readings}) as r where true qualify row_number() "
+            f"over (partition by {self._key}, {_q(self.sequence)} "
+            f"order by {', '.join(map(_q, [*self._plain, *self._columns.values()]))}) = 1"
+        )
+        made = _named({name: one.of_readings for name, one in self._sums().items()})
+        return f"select {self._key}, {made} from ({once}) as once group by {self._key}"
+
+    def merged(self, parts: str) -> str:
+        """SELECT of the sums of a whole from those of its parts, the rows of a query."""
+        made = _named({name: f"{one.merge}({_q(name)})" for name, one in self._sums().items()})
+        return f"select {self._key}, {made} from ({parts}) as parts group by {self._key}"
+
+    def hours(self, sums: str) -> str:
+        """SELECT of the hours, but for their revision, from the sums of a query."""
+        told = {**{name: _q(name) for name in self._carried}, **self._told()}
+        columns = {c.name: told[c.name] for c in self.table.columns if c.name != REVISION}
+        query = f"({sums}) as summed"
+        for step in (Moments.centre, Moments.shifted, Moments.means):
+            made = {f"{m.name}_{of}": text for m in self._moments for of, text in step(m).items()}
+            query = f"(select *, {_named(made)} from {query}) as {step.__name__}"
+        return f"select {_named(columns)} from {query}"
 
     def statements(self, published: Table) -> Sequence[str | IfAny]:
         """Recompute those hours from all of their readings; one without readings goes."""
+        self.require_sound(published)
         raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
-        columns = _q([*(column.name for column in self.table.columns), BATCH_COLUMN])
-        kept = ("readings", "rms_mm_s", "ppv_mm_s", "peak_pvs_mm_s")
-        differs = " or ".join(f"h.{name} is distinct from n.{name}" for name in kept)
-        hour = "(sensor_id, hour_at)"
+        columns = ", ".join([*(_q(column.name) for column in self.table.columns), BATCH_COLUMN])
+        values = [_q(c.name) for c in self.table.columns]
+        differs = " or ".join(f"h.{n} is distinct from n.{n}" for n in values if n != _q(REVISION))
+        sensor, key = _q(self.sensor), f"({self._key})"
         return (
             f"create or replace temp table touched as from gone union {self.touched(published)}",
-            "create or replace temp table hour_now as with once as ("
-            f"select r.*, t.hour_at from {raw} r join touched t on r.sensor_id = t.sensor_id "
-            "and date_trunc('hour', r.measured_at) = t.hour_at where true qualify row_number() "
-            "over (partition by r.sensor_id, r.seq order by r.measured_at) = 1) "
-            "select sensor_id, max(sector_id) as sector_id, hour_at, count(*) as readings, "
-            f"{self.expected_per_hour}::bigint as expected_readings, "
-            f"round(count(*) / {self.expected_per_hour}, 6)::double as completeness, "
-            "round(sqrt(avg(rms_mm_s * rms_mm_s)), 6) as rms_mm_s, "
-            "max(greatest(abs(ppv_tran_mm_s), abs(ppv_vert_mm_s), abs(ppv_long_mm_s))) "
-            "as ppv_mm_s, max(pvs_mm_s) as peak_pvs_mm_s from once group by sensor_id, hour_at",
+            f"create or replace temp table hour_sums as {self.sums(self._of_touched(raw))}",
+            f"create or replace temp table hour_now as {self.hours('select * from hour_sums')}",
             "create or replace temp table hour_changed as select n.*, "
-            f"coalesce(h.revision, 0) + 1 as revision, $batch_id as {BATCH_COLUMN} "
-            f"from hour_now n left join {hours} h on n.sensor_id = h.sensor_id "
-            f"and n.hour_at = h.hour_at where h.sensor_id is null or {differs}",
-            f"delete from {hours} where {hour} in (select {hour} from hour_changed) "
-            f"or ({hour} in (select {hour} from touched) "
-            f"and {hour} not in (select {hour} from hour_now))",
+            f"coalesce(h.{REVISION}, 0) + 1 as {REVISION}, $batch_id as {BATCH_COLUMN} "
+            f"from hour_now as n left join {hours} as h on n.{sensor} = h.{sensor} "
+            f"and n.hour_at = h.hour_at where h.{sensor} is null or {differs}",
+            f"delete from {hours} where {key} in (select {key} from hour_changed) "
+            f"or ({key} in (select {key} from touched) "
+            f"and {key} not in (select {key} from hour_now))",
             f"insert into {hours} ({columns}) select {columns} from hour_changed",
         )
 
     def lineage(self) -> Mapping[str, Sequence[str]]:
         """Which reading columns an hour's columns are computed of."""
-        counted = ["sensor_id", "seq"]
-        peaks = ["ppv_tran_mm_s", "ppv_vert_mm_s", "ppv_long_mm_s"]
-        return {
-            "sensor_id": ["sensor_id"],
-            "sector_id": ["sector_id"],
-            "hour_at": ["measured_at"],
+        counted, axes = [self.sensor, self.sequence, self.instant], list(self.axes.values())
+        of = {
+            self.sensor: [self.sensor],
+            "hour_at": [self.instant],
+            "last_reading_at": [self.instant],
             "readings": counted,
             "expected_readings": counted,
             "completeness": counted,
-            "rms_mm_s": ["rms_mm_s"],
-            "ppv_mm_s": peaks,
-            "peak_pvs_mm_s": ["pvs_mm_s"],
-            "revision": ["seq", "rms_mm_s", *peaks, "pvs_mm_s"],
+            "rms_mm_s": [self.rms],
+            "ppv_mm_s": axes,
+            "peak_pvs_mm_s": [self.vector_sum] if self.vector_sum else axes,
+            "battery_min_v": [self.battery],
+            REVISION: [self.sequence, *self._columns.values()],
         }
+        for axis, column in self.axes.items():
+            of |= {f"{axis}_{name}": [column] for name in _of_axis(Moments(axis), "1")}
+        return {c.name: of.get(c.name, [c.name]) for c in self.table.columns}
+
+    def _of_touched(self, raw: str) -> str:
+        """The readings of the hours in ``touched``; to truncate each instant would cost more than
+        all the sums.
+        """
+        at, columns = f"r.{_q(self.instant)}", [*self._plain, *self._columns.values()]
+        used = dict.fromkeys([self.sensor, self.sequence, *columns])
+        return (
+            f"select {', '.join(f'r.{_q(name)}' for name in used)}, t.hour_at from {raw} as r "
+            "join (select *, hour_at + interval 1 hour as ends_at from touched) as t "
+            f"on r.{_q(self.sensor)} = t.{_q(self.sensor)} "
+            f"and {at} >= t.hour_at and {at} < t.ends_at"
+        )
+
+    @property
+    def _key(self) -> str:
+        return f"{_q(self.sensor)}, hour_at"
+
+    @property
+    def _columns(self) -> dict[str, str]:
+        """Columns of the readings that are computed with, by the name that they have here."""
+        own = {"own_rms": self.rms, "own_pvs": self.vector_sum, "own_battery": self.battery}
+        return {**self.axes, **{name: column for name, column in own.items() if column}}
+
+    @property
+    def _carried(self) -> list[str]:
+        told = {*self._told(), REVISION}
+        return [column.name for column in self.table.columns if column.name not in told]
+
+    @property
+    def _plain(self) -> list[str]:
+        """Columns of the readings that are taken as they are."""
+        return [self.instant, *self._carried]
+
+    @property
+    def _moments(self) -> list[Moments]:
+        return [Moments(axis) for axis in self.axes]
+
+    def _sums(self) -> dict[str, Sum]:
+        squares = " + ".join(f"{m.column('x')} * {m.column('x')}" for m in self._moments)
+        own_rms = Moments("own_rms")
+        sums = {
+            "readings": Sum("sum", "count(*)"),
+            "last_reading_at": Sum("max", f"max({_q(self.instant)})"),
+            **{name: Sum("max", f"max({_q(name)})") for name in self._carried},
+            **{f"{m.name}_{of}": one for m in self._moments for of, one in m.sums().items()},
+            "pvs_squared": Sum("max", f"max({squares})"),
+        }
+        if self.rms:
+            sums |= {f"own_rms_{of}": own_rms.sums()[of] for of in ("n", "s2")}
+        if self.vector_sum:
+            sums["own_pvs"] = Sum("max", 'max("own_pvs_x")')
+        if self.battery:
+            sums["own_battery"] = Sum("min", 'min("own_battery_x")')
+        return sums
+
+    def _told(self) -> dict[str, str]:
+        """Columns of an hour that are computed, from ``_sums`` and what follows from them."""
+        steps = f"cast({self.steps} as double)"
+        peaks = ", ".join(m.peak for m in self._moments)
+        of_axes = f"sqrt({exact('pvs_squared')}) / {steps}"
+        told = {
+            self.sensor: _q(self.sensor),
+            "hour_at": "hour_at",
+            "readings": "cast(readings as bigint)",
+            "expected_readings": f"cast({self.per_hour} as bigint)",
+            "completeness": f"cast(readings as double) / cast({self.per_hour} as double)",
+            "last_reading_at": "last_reading_at",
+            "ppv_mm_s": f"cast(greatest({peaks}) as double) / {steps}",
+            "peak_pvs_mm_s": f"cast(own_pvs as double) / {steps}" if self.vector_sum else of_axes,
+        }
+        if self.rms:
+            told["rms_mm_s"] = Moments("own_rms").rms(steps)
+        if self.battery:
+            told["battery_min_v"] = f"cast(own_battery as double) / {steps}"
+        for axis in self._moments:
+            told |= {f"{axis.name}_{of}": text for of, text in _of_axis(axis, steps).items()}
+        return told
+
+
+def _of_axis(axis: Moments, steps: str) -> dict[str, str]:
+    peak, rms = f"cast({axis.peak} as double) / {steps}", axis.rms(steps)
+    return {
+        "rms_mm_s": rms,
+        "peak_mm_s": peak,
+        "peak_to_peak_mm_s": f"cast({axis.column('hi')} - {axis.column('lo')} as double) / {steps}",
+        "crest_factor": f"{peak} / nullif({rms}, 0)",
+        "kurtosis": axis.kurtosis,
+    }

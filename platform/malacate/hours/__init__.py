@@ -1,0 +1,1 @@
+"""What is made of the hours of sensors beside the warehouse. No Dagster and no SQL here."""

@@ -1,0 +1,66 @@
+"""What a contract must promise before hours are computed of its readings."""
+
+from collections.abc import Iterable
+
+from malacate.contracts.table import Table
+from malacate.errors import ContractError
+
+
+def steps_of(resolution: float, hours: Table) -> int:
+    """Steps of the resolution in a unit. Raises ``ContractError`` if it is no whole number."""
+    steps = round(1 / resolution) if resolution > 0 else 0
+    if steps < 1 or abs(steps * resolution - 1) > 1e-9:
+        raise ContractError(
+            "a unit is not a whole number of steps of the resolution",
+            "Declare 1, 0.1, 0.05, 0.001 or the like.",
+            source=str(hours.name),
+            actual=str(resolution),
+            reason="bad_resolution",
+        )
+    return steps
+
+
+def require_bounded(readings: Table, names: Iterable[str], most: float) -> None:
+    """Raise ``ContractError`` unless the rules keep these columns' values within ``most``."""
+    for name in names:
+        column = readings.by_name.get(name)
+        bounds = (column.minimum, column.maximum) if column else (None, None)
+        if any(bound is None or abs(bound) > most for bound in bounds):
+            raise ContractError(
+                "the contract does not bound a value that hours are computed of",
+                f"Give it a minimum and a maximum in {readings.origin or 'the contract'}, or "
+                "declare a coarser resolution.",
+                source=str(readings.name),
+                object=name,
+                expected=f"bounds within {-most:g} and {most:g}",
+                actual=f"{bounds[0]} and {bounds[1]}",
+                reason="unbounded_value",
+            )
+
+
+def require_count(per_hour: int, most: int, hours: Table) -> None:
+    """Raise ``ContractError`` if an hour cannot have that many readings."""
+    if not 0 < per_hour <= most:
+        raise ContractError(
+            "readings of an hour cannot be that many",
+            "Declare how many an hour without a gap has.",
+            source=str(hours.name),
+            expected=f"1 to {most}",
+            actual=str(per_hour),
+            reason="bad_per_hour",
+        )
+
+
+def require_computed(hours: Table, computed: Iterable[str], readings: Table) -> None:
+    """Raise ``ContractError`` for a column of hours that is neither computed nor a reading's."""
+    known = {*computed, *readings.by_name}
+    lacking = [column.name for column in hours.columns if column.name not in known]
+    if lacking:
+        raise ContractError(
+            "the contract of the hours has a column that is not computed",
+            "Remove it, correct its name, or add it to the readings to carry it over.",
+            source=str(hours.name),
+            object=", ".join(lacking),
+            expected=", ".join(sorted(computed)),
+            reason="unknown_column",
+        )
