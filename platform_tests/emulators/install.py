@@ -19,8 +19,15 @@ from platform_tests.emulators.parts import (
     GCS,
     GOOGLESQL,
     GOOGLESQL_SOURCE,
+    KAFKA,
+    KAFKA_PINS,
+    KAFKA_SOURCE,
+    MOSQUITTO,
+    MOSQUITTO_PINS,
     POLARS,
     POLARS_PINS,
+    PUBSUB,
+    PUBSUB_SOURCE,
     Part,
 )
 
@@ -68,9 +75,30 @@ def _to_import(part: Part) -> None:
 
 
 def _from_our_go(part: Part) -> None:
-    """Some minutes the first time: the analyzer is 108 MB of source."""
+    """Some minutes the first time for GoogleSQL: the analyzer is 108 MB of source."""
     build = ["go", "build", "-mod=readonly", "-o", str(part.path), "."]
-    _run(build, {"GOFLAGS": "-buildvcs=false"}, GOOGLESQL_SOURCE)
+    _run(build, {"GOFLAGS": "-buildvcs=false"}, GO_SOURCES[part])
+
+
+def _from_debian(part: Part) -> None:
+    """The packages that our sums name, unpacked; nothing of them is run or set up."""
+    packages = [line.split()[1] for line in MOSQUITTO_PINS.read_text().splitlines()]
+    pins = ["=".join(package.split("_")[:2]) for package in packages]
+    apt = ["apt-get", "-qq", "--option", "APT::Sandbox::User=root"]
+    _run([*apt, "download", *pins], folder=part.folder)
+    _is_as_pinned(part.folder, MOSQUITTO_PINS)
+    for package in packages:
+        _run(["dpkg", "--extract", package, "."], folder=part.folder)
+
+
+def _from_maven(part: Part) -> None:
+    goal = ["dependency:copy-dependencies", f"-DoutputDirectory={part.path}"]
+    _run(["mvn", "--quiet", "--batch-mode", *goal], folder=KAFKA_SOURCE)
+    _is_as_pinned(part.path, KAFKA_PINS)
+
+
+def _is_as_pinned(folder: Path, pins: Path) -> None:
+    _run(["sha256sum", "--check", "--strict", "--quiet", str(pins)], folder=folder)
 
 
 def _run(
@@ -79,12 +107,16 @@ def _run(
     subprocess.run(command, check=True, env={**os.environ, **(variables or {})}, cwd=folder)
 
 
+GO_SOURCES = {GOOGLESQL: GOOGLESQL_SOURCE, PUBSUB: PUBSUB_SOURCE}
 PARTS: dict[Part, Callable[[Part], None]] = {
     GCS: _from_go,
     AZURE: _from_npm,
     BIGQUERY: _from_pypi,
     GOOGLESQL: _from_our_go,
     POLARS: _to_import,
+    MOSQUITTO: _from_debian,
+    KAFKA: _from_maven,
+    PUBSUB: _from_our_go,
     DBT: _with_adapter,
 }
 

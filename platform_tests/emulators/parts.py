@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -22,6 +22,8 @@ from urllib.error import HTTPError, URLError
 from urllib.request import urlopen
 
 import pytest
+from platform_tests.emulators import brokers
+from platform_tests.emulators.brokers import Broker
 
 CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "malacate" / "parts"
 START_SECONDS = 60.0
@@ -74,6 +76,10 @@ def _digest(*files: Path) -> str:
 _HERE = Path(__file__).parent
 BIGQUERY_PINS = _HERE / "bqemulator.txt"
 GOOGLESQL_SOURCE = _HERE / "googlesql"
+MOSQUITTO_PINS = _HERE / "mosquitto.sha256"
+KAFKA_SOURCE = _HERE / "kafka"
+KAFKA_PINS = KAFKA_SOURCE / "jars.sha256"
+PUBSUB_SOURCE = _HERE / "pubsub"
 
 GCS = Part("fake-gcs-server", "1.56.1", "fake-gcs-server", "go")
 AZURE = Part("azurite", "3.37.0", "node_modules/.bin/azurite-blob", "npm")
@@ -82,6 +88,14 @@ GOOGLESQL = Part(
     "googlesql",
     f"0.3.0-{_digest(GOOGLESQL_SOURCE / 'main.go', GOOGLESQL_SOURCE / 'go.sum')}",
     "googlesql",
+    "go",
+)
+MOSQUITTO = Part("mosquitto", f"2.0.11-{_digest(MOSQUITTO_PINS)}", "usr/sbin/mosquitto", "apt-get")
+KAFKA = Part("kafka", f"4.3.1-{_digest(KAFKA_SOURCE / 'pom.xml', KAFKA_PINS)}", "jars", "mvn")
+PUBSUB = Part(
+    "pubsub",
+    f"2.6.2-{_digest(PUBSUB_SOURCE / 'main.go', PUBSUB_SOURCE / 'go.sum')}",
+    "pubsub",
     "go",
 )
 
@@ -211,6 +225,29 @@ def googlesql() -> Iterator[GoogleSQL]:
     finally:
         program.kill()
         program.communicate()
+
+
+def mosquitto(folder: Path, **settings: object) -> AbstractContextManager[Broker]:
+    """MQTT 3.1.1 and 5 for anybody, with no bound on what waits; what it keeps is in ``folder``.
+
+    It answers a publisher before it writes: killed, it forgets what came in the last two seconds,
+    or one message with ``autosave_on_changes="true"``, which takes 30 times as long.
+    """
+    MOSQUITTO.require()
+    libraries = MOSQUITTO.folder / "usr/lib/x86_64-linux-gnu"
+    return brokers.mosquitto(MOSQUITTO.path, libraries, folder, settings)
+
+
+def kafka(folder: Path) -> AbstractContextManager[Broker]:
+    """Kafka, with its log in ``folder``; its ``url`` is what clients call a bootstrap server."""
+    KAFKA.require()
+    return brokers.kafka(KAFKA.path, folder)
+
+
+def pubsub(folder: Path) -> AbstractContextManager[Broker]:
+    """Google's own in-memory Pub/Sub, at what ``PUBSUB_EMULATOR_HOST`` is to be; no seeking."""
+    PUBSUB.require()
+    return brokers.pubsub(PUBSUB.path, folder)
 
 
 def _free_port() -> int:
