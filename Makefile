@@ -40,7 +40,7 @@ dev: ready  ## the UI on 127.0.0.1:3000 with its daemon, on the running systems
 test: ready  ## the suite; everything it needs comes from PyPI
 	@$(BIN)/python -m pytest -n 2 --dist worksteal
 
-test-all: ready  ## the suite with all parts: emulators from Go, npm and PyPI, installed into a user cache
+test-all: ready  ## the suite with all parts: emulators and brokers from Go, npm, Maven, Debian and PyPI, installed into a user cache
 	@$(BIN)/python -m platform_tests.emulators.install
 	@MALACATE_ALL_PARTS=1 $(MAKE) --no-print-directory test
 
@@ -54,8 +54,9 @@ lint: ready  ## format, lint, types, floors
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-cache
 
-faults: ready  ## the crash driver, long form
+faults: ready  ## the crash driver and the histories of changes and hours, in their long forms
 	@$(BIN)/python platform_tests/faults/run.py --long
+	@MALACATE_LONG=1 $(BIN)/python -m pytest -n 2 platform_tests/cdc platform_tests/warehouse/test_hour_files.py
 
 bench: ready  ## speed as ratios against named peers and limits, in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes -r requirements-bench.lock
