@@ -56,7 +56,7 @@ lint: ready  ## format, lint, types, floors
 
 faults: ready  ## the crash driver and the histories of changes and hours, in their long forms
 	@$(BIN)/python platform_tests/faults/run.py --long
-	@MALACATE_LONG=1 $(BIN)/python -m pytest -n 2 platform_tests/cdc platform_tests/warehouse/test_hour_files.py
+	@MALACATE_LONG=1 $(BIN)/python -m pytest -n 2 platform_tests/cdc platform_tests/streams platform_tests/warehouse/test_hour_files.py
 
 bench: ready  ## speed as ratios against named peers and limits, in one run
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --compile --no-deps --require-hashes -r requirements-bench.lock

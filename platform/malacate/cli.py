@@ -8,6 +8,7 @@ from rich.console import Console
 
 from malacate.commands import (
     add,
+    collect,
     contract,
     doctor,
     files,
@@ -33,6 +34,7 @@ def _mount() -> None:
     app.command("query")(query.query)
     app.command("reconcile")(reconcile.reconcile)
     app.command("rebuild")(rebuild.rebuild)
+    app.command("collect")(collect.collect)
     app.add_typer(files.app, name="files")
     app.add_typer(quarantine.app, name="quarantine")
     app.add_typer(add.app, name="add")

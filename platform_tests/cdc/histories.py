@@ -4,20 +4,18 @@ Lives of a table are drawn as seeds with a length and lie side by side in one ta
 the first column of its key, so that one fold answers for many. A failure shrinks to one short life.
 """
 
-import os
 from collections.abc import Callable
 from typing import Any
 
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
+from platform_tests.length import IS_LONG
 
 MANY = 2000
 """Histories of each property, at least."""
 
 SIDE_BY_SIDE = 20
 """Lives in one example."""
-
-IS_LONG = os.environ.get("MALACATE_LONG") == "1"
 
 FEWER = 1 if IS_LONG else 10
 """What the number of histories is divided by where one costs more than about 15 ms."""

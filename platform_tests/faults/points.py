@@ -34,13 +34,19 @@ OF_TRANSFERS = {"transfer_staged", "transfer_put", "transferred"}
 OF_SLOTS = {"slot_created", "peeked", "slot_before_advance", "slot_advanced"}
 """Points that only a replication slot passes: bar B17 kills there."""
 
+OF_STREAMS = {"collected_before_file", "collected_file", "collected_acknowledged"}
+"""Points that only a stream's collector passes: ``platform_tests/streams`` kills there."""
+
+OF_ALARMS = {"alarm_noted", "alarm_sent"}
+"""Points on the way of an alarm: ``platform_tests/alarms`` kills there."""
+
 READS_PASS_TOO = ("tx_marker", "committed")
 """Their first passings are those of questions, not of publications."""
 
 
 def in_code() -> frozenset[str]:
     """Every point that batches of rows pass."""
-    return everywhere() - OF_TRANSFERS - OF_SLOTS
+    return everywhere() - OF_TRANSFERS - OF_SLOTS - OF_STREAMS - OF_ALARMS
 
 
 @cache

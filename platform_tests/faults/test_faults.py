@@ -10,7 +10,7 @@ import pytest
 HERE = Path(__file__).resolve().parent
 BARS = ("B1", "B2", "B3", "B4", "B5", "B6", "B7", "B8", "B9", "B11", "B17", "B13")
 
-LISTED = ("HAVE_CASES", "OF_TRANSFERS", "OF_SLOTS")
+LISTED = ("HAVE_CASES", "OF_TRANSFERS", "OF_SLOTS", "OF_STREAMS", "OF_ALARMS")
 
 
 def test_every_crash_point_in_the_code_has_a_case() -> None:

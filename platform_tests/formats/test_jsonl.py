@@ -300,7 +300,7 @@ def test_plain_lines_go_the_fast_way(tmp_path: Path) -> None:
     path = tmp_path / "sale"
     path.write_bytes(b'{"id": 1, "tonnes": 1.25, "note": "a"}\n' * 100_000)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(jsonl._Reader, "_one_by_one", None)
+        patch.setattr(jsonl.Rows, "_one_by_one", None)
         rows, _, _ = whole(path, SALE, FORM)
     assert rows == [{"id": 1, "tonnes": Decimal("1.25"), "note": "a"}] * 100_000
 

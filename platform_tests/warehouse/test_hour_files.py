@@ -12,7 +12,7 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from platform_tests.cdc.histories import IS_LONG
+from platform_tests.length import IS_LONG
 from platform_tests.warehouse.batches import Batches, drop
 from platform_tests.warehouse.engines import on_duckdb
 from platform_tests.warehouse.hours import HOURS, READING, STATS, Row, reading, true_hours

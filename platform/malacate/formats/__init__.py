@@ -13,7 +13,7 @@ from malacate.errors import ConfigError, UnreadableFile
 from malacate.formats.caps import Caps
 from malacate.formats.unpack import packed_as
 
-FormatName = Literal["avro", "csv", "jsonl", "parquet", "xlsx"]
+FormatName = Literal["avro", "csv", "jsonl", "messages", "parquet", "xlsx"]
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class FileFormat:
 
     ``delimiter``, ``encoding``, ``quote`` and ``decimal`` are of CSV; ``sheet`` (the first, if
     none is named) and ``header_row`` of XLSX; ``null_text`` of both. ``max_field_bytes`` caps a
-    CSV field and a line of JSON.
+    CSV field, a line of JSON and a message.
     """
 
     name: FormatName
@@ -78,25 +78,29 @@ def read(path: Path, table: Table, form: FileFormat) -> Reading:
 
 def observed(path: Path, form: FileFormat) -> dict[str, pa.DataType | None]:
     """Column names and types of a file: a draft where the format has no schema."""
-    from malacate.formats import avro, csv, jsonl, parquet, xlsx
+    from malacate.formats import avro, csv, jsonl, messages, parquet, xlsx
 
     _check(path, form)
     if form.name == "csv":
         return {**csv.observed(path, form)}
     if form.name == "jsonl":
         return jsonl.observed(path, form)
+    if form.name == "messages":
+        return messages.observed(path, form)
     if form.name == "xlsx":
         return xlsx.observed(path, form)
     return {"avro": avro.observed, "parquet": parquet.observed}[form.name](path)
 
 
 def _open(path: Path, table: Table, form: FileFormat) -> Reading:
-    from malacate.formats import avro, csv, jsonl, parquet, xlsx
+    from malacate.formats import avro, csv, jsonl, messages, parquet, xlsx
 
     if form.name == "csv":
         return csv.read(path, table, form)
     if form.name == "jsonl":
         return jsonl.read(path, table, form)
+    if form.name == "messages":
+        return messages.read(path, table, form)
     if form.name == "xlsx":
         return xlsx.read(path, table, form)
     return {"avro": avro.read, "parquet": parquet.read}[form.name](path, table)

@@ -4,6 +4,7 @@ A key that a row lacks is null there. Keys are known row by row, so drift may sh
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from malacate.formats.caps import too_deep
 from malacate.formats.csv_cells import Bad
 from malacate.formats.draft import drafted
 from malacate.formats.jsonl_columns import Columns
-from malacate.formats.jsonl_fast import plain
+from malacate.formats.jsonl_fast import Plain, plain
 from malacate.formats.jsonl_lines import BLOCK, Lines, lines
 from malacate.formats.jsonl_values import Refused, deeper, parsed
 from malacate.formats.unpack import blocks
@@ -33,19 +34,26 @@ Row = tuple[int, bytes, dict[str, Any]]
 
 def read(path: Path, table: Table, form: "FileFormat") -> Reading:
     """Open a JSON lines file as rows of ``table``; its first block is read at once."""
-    reader = _Reader(path, table, form)
-    first = next(reader.lines)
-    return Reading(reader.chunks(first), reader.evolutions)
+    found, rows = _lines(path, form), Rows(table, form, path.name)
+    first = next(found)
+    return Reading(_chunks(rows, chain([first], found)), rows.evolutions)
 
 
 def observed(path: Path, form: "FileFormat") -> dict[str, pa.DataType | None]:
     """Keys of the first rows, with types that hold what they have there: a draft."""
+    return keys_of(_lines(path, form), form, path.name)
+
+
+def keys_of(
+    blocks: Iterator[Lines], form: "FileFormat", name: str
+) -> dict[str, pa.DataType | None]:
+    """See ``observed``; of lines of the file ``name``."""
     found: dict[str, list[Any]] = {}
     left = _LOOKED_AT
-    for block in _lines(path, form):
+    for block in blocks:
         for number, offset, line in block.split():
             if deeper(line, form.caps.depth):
-                raise too_deep(number, form.caps.depth, path.name)
+                raise too_deep(number, form.caps.depth, name)
             try:
                 row = parsed(line, offset)
             except Refused:
@@ -62,12 +70,17 @@ def _lines(path: Path, form: "FileFormat") -> Iterator[Lines]:
     return lines(blocks(path, form.caps, BLOCK), form.max_field_bytes, path)
 
 
-class _Reader:
-    """The chunks of a file, and what is learnt on the way."""
+def _chunks(rows: "Rows", blocks: Iterator[Lines]) -> Iterator[Chunk]:
+    for block in blocks:
+        yield from rows.of(block)
+    rows.end()
 
-    def __init__(self, path: Path, table: Table, form: "FileFormat") -> None:
-        self.path, self.table, self.form = path, table, form
-        self.lines = _lines(path, form)
+
+class Rows:
+    """Lines as rows of ``table``, and what is learnt on the way: ``evolutions``."""
+
+    def __init__(self, table: Table, form: "FileFormat", name: str) -> None:
+        self.table, self.form, self.name = table, form, name
         self.evolutions: list[Evolution] = []
         for column in table.columns:
             Columns().values(column, [])  # raises ConfigError for what JSON cannot carry
@@ -75,43 +88,48 @@ class _Reader:
         self.known = {name for names in self.names for name in names}
         self.told: dict[str, None] = {}
         self.unseen = {column.name: column for column in table.columns}
+        self.read = 0
 
-    def chunks(self, first: Lines) -> Iterator[Chunk]:
-        """All rows in order; differences that the contract allows go to ``evolutions``."""
-        rows = 0
-        block: Lines | None = first
-        while block is not None:
-            for chunk in self._block(block):
-                rows += chunk.rows_read
-                self._see(chunk.rows)
-                yield chunk
-            block = next(self.lines, None)
-        for name, column in self.unseen.items() if rows else ():
+    def of(self, block: Lines) -> Iterator[Chunk]:
+        """The rows of some lines; differences that the contract allows go to ``evolutions``."""
+        if block.size:
+            detail = f"the line has {block.size} bytes; its first {len(block.data)} are kept"
+            rejects = [Reject(block.first, "too_large", detail, block.data)]
+            return self._seen(iter([self._chunk([], rejects)]))
+        found = self.plain(block)
+        return self.exact(block) if found is None else found
+
+    def plain(self, block: Lines) -> Iterator[Chunk] | None:
+        """The rows of some lines, the fast way; ``None`` where the exact way has to decide."""
+        if len(block.data) > self.form.max_field_bytes:
+            return None
+        found = plain(block.data, self.table.columns, self.known)
+        return None if found is None else self._seen(self._sliced(block.first, found))
+
+    def exact(self, block: Lines) -> Iterator[Chunk]:
+        """The rows of some lines, and those lines that are none."""
+        return self._seen(self._one_by_one(block))
+
+    def end(self) -> None:
+        """There are no more lines: columns without any value are told."""
+        for name, column in self.unseen.items() if self.read else ():
             detail = f"added in {column.since}; null here" if column.since else "null in every row"
             self.evolutions.append(Evolution("absent", name, detail))
 
-    def _see(self, rows: pa.RecordBatch) -> None:
-        for name in list(self.unseen):
-            if rows.column(name).null_count < rows.num_rows:
-                del self.unseen[name]
+    def _seen(self, chunks: Iterator[Chunk]) -> Iterator[Chunk]:
+        for chunk in chunks:
+            self.read += chunk.rows_read
+            for name in list(self.unseen):
+                if chunk.rows.column(name).null_count < chunk.rows.num_rows:
+                    del self.unseen[name]
+            yield chunk
 
-    def _block(self, block: Lines) -> Iterator[Chunk]:
-        if block.size:
-            detail = f"the line has {block.size} bytes; its first {len(block.data)} are kept"
-            yield self._chunk([], [Reject(block.first, "too_large", detail, block.data)])
-            return
-        found = None
-        if len(block.data) <= self.form.max_field_bytes:
-            found = plain(block.data, self.table.columns, self.known)
-        if found is None:
-            yield from self._one_by_one(block)
-            return
+    def _sliced(self, first: int, found: Plain) -> Iterator[Chunk]:
         self._tell(found.unknown, [])
         batch = pa.RecordBatch.from_arrays(list(found.columns), schema=self.table.schema)
         for start in range(0, batch.num_rows, ROWS):
             part = batch.slice(start, ROWS)
-            first = block.first + start
-            yield Chunk(part, [], range(first, first + part.num_rows))
+            yield Chunk(part, [], range(first + start, first + start + part.num_rows))
 
     def _one_by_one(self, block: Lines) -> Iterator[Chunk]:
         rows: list[Row] = []
@@ -131,7 +149,7 @@ class _Reader:
         if len(line) > self.form.max_field_bytes:
             raise Refused("too_large", f"the line has {len(line)} bytes")
         if deeper(line, self.form.caps.depth):
-            raise too_deep(number, self.form.caps.depth, self.path.name)
+            raise too_deep(number, self.form.caps.depth, self.name)
         row = parsed(line, offset)
         for names in self.names:
             if len(names) > 1 and len(came := [name for name in names if name in row]) > 1:
@@ -174,7 +192,7 @@ class _Reader:
         if not fresh:
             return
         if self.table.extra_columns != "ignore":
-            align(self.table, dict.fromkeys([*keys, *fresh]), self.path.name)
+            align(self.table, dict.fromkeys([*keys, *fresh]), self.name)
         for name in fresh:
             if len(self.told) < _MOST_TOLD:
                 self.evolutions.append(Evolution("ignored", name, "not in the contract"))

@@ -24,7 +24,7 @@ def read(path: Path, table: Table) -> Reading:
     Raises ``UnreadableFile`` or ``SchemaDrift`` here; a damaged page raises ``UnreadableFile``
     while reading.
     """
-    file = _open(path)
+    file = opened(path)
     alignment = align(table, _kinds(file), path.name)
     chunks = _chunks(path, file, table, alignment)
     return Reading(chunks, list(alignment.evolutions), file.metadata.num_rows)
@@ -32,7 +32,7 @@ def read(path: Path, table: Table) -> Reading:
 
 def observed(path: Path) -> dict[str, pa.DataType | None]:
     """Column names and types of a Parquet file."""
-    with _open(path) as file:
+    with opened(path) as file:
         return _kinds(file)
 
 
@@ -40,7 +40,8 @@ def _kinds(file: pq.ParquetFile) -> dict[str, pa.DataType | None]:
     return {field.name: as_delivered(field.type) for field in file.schema_arrow}
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def opened(path: Path) -> pq.ParquetFile:
+    """A Parquet file whose footer is sound; raises ``UnreadableFile``."""
     _check_ends(path)
     try:
         # Nanoseconds would wrap the years that writers of INT96 use for infinity.
@@ -53,11 +54,11 @@ def _open(path: Path) -> pq.ParquetFile:
         unique(file.schema_arrow.names)
         return file
     except (pa.ArrowException, OSError) as error:
-        raise _damaged("footer", error) from error
+        raise damaged("footer", error) from error
 
 
-def _damaged(position: str, error: Exception) -> UnreadableFile:
-    """An encrypted column shows only when it is read."""
+def damaged(position: str, error: Exception) -> UnreadableFile:
+    """What Arrow said, as an error; an encrypted column shows only when it is read."""
     if "encrypt" in str(error).lower() or "decrypt" in str(error).lower():
         return _encrypted(position)
     return _unreadable("corrupt", position, str(error)[:500])
@@ -112,7 +113,7 @@ def _chunks(
                 yield from fit(table, alignment.sources, rows, done)
                 done += rows.num_rows
         except (pa.ArrowException, OSError) as error:
-            raise _damaged(f"after row {done}", error) from error
+            raise damaged(f"after row {done}", error) from error
     if done != file.metadata.num_rows:
         actual = f"{done} rows of {file.metadata.num_rows}"
         raise _unreadable("row_count_mismatch", f"after row {done}", actual)

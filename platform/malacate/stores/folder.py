@@ -85,7 +85,7 @@ class FolderStore:
             _require(drop, name, version)
 
     def create(self, name: str, data: BinaryIO) -> Entry:
-        """See ``Store``; it appears whole, by a hard link."""
+        """See ``Store``; it appears whole, by a hard link. What stands there already is durable."""
         if not self.root.is_dir():
             raise _unlistable(self.root, FileNotFoundError(errno.ENOENT, "there is no such folder"))
         with self._folder_of(name, make=True) as (folder, file):
@@ -100,7 +100,7 @@ class FolderStore:
                 os.link(working, file, src_dir_fd=folder, dst_dir_fd=folder)
             finally:
                 os.unlink(working, dir_fd=folder)
-            os.fsync(folder)
+                os.fsync(folder)
             return _described(name, os.stat(file, dir_fd=folder, follow_symlinks=False))
 
     def remove(self, name: str, version: str) -> bool:
@@ -148,6 +148,7 @@ def _opened(root: Path, folders: list[bytes], make: bool) -> Iterator[int]:
             if make:
                 with suppress(FileExistsError):
                     os.mkdir(folder, dir_fd=handle)
+                    os.fsync(handle)
             below = os.open(folder, _FOLDER, dir_fd=handle)
             os.close(handle)
             handle = below

@@ -1,0 +1,1 @@
+"""Messages that arrive by themselves: collected into files, which drops are read from."""
