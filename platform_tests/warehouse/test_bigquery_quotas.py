@@ -57,6 +57,15 @@ def test_no_day_has_more_than_it_may_and_nobody_waits_for_long(
     assert max(waited, default=0.0) <= DAY / (most // 2) + 1
 
 
+def test_who_waits_as_long_as_it_is_told_comes_to_its_turn() -> None:
+    """What is left of a wait may be less than the clock can show."""
+    pace, last = Pace(7), 243427.46299218995
+    turn = last
+    for _ in range(3):
+        turn += pace.pause(3, turn - last)
+    assert pace.pause(3, turn - last) == 0.0
+
+
 def test_by_default_a_batch_waits_two_minutes_at_most() -> None:
     assert EACH_DAY.pause(749, 0.0) == 0.0
     assert EACH_DAY.pause(750, 0.0) == pytest.approx(115.2)

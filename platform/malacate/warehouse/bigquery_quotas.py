@@ -56,11 +56,12 @@ class Pace:
 
         Half of them come as they like. From there on each keeps its distance from the one before,
         so wide that the other half lasts for a period: so ``most`` is never passed, and a batch
-        waits two periods / ``most`` at most (115 s by default).
+        waits two periods / ``most`` at most (115 s by default). Never less than a millisecond:
+        a clock may be too coarse to show that less has passed.
         """
         at_once = self.most // 2
-        distance = self.period.total_seconds() / (self.most - at_once)
-        return max(0.0, distance - since) if done >= at_once else 0.0
+        left = self.period.total_seconds() / (self.most - at_once) - since
+        return max(left, 0.001) if done >= at_once and left > 0 else 0.0
 
 
 EACH_DAY = Pace()
