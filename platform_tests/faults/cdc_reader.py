@@ -164,10 +164,16 @@ def _digested(rows: Counter[tuple[Any, ...]]) -> Counter[tuple[Any, ...]]:
 def _equal_events(
     reader: Reader, table: Table, log: list[dict[str, Any]], events: Any, this: Verdict
 ) -> None:
+    name = changes_of(table).name
     batches = reader.ingest.ledger.batches(
-        BATCH.c.table_name == changes_of(table).name.table, BATCH.c.state == "loaded"
+        BATCH.c.table_name == name.table, BATCH.c.state == "loaded"
     )
-    begins = [Position.parse(row["hi"]).lsn for row in batches if row["lo"] is None]
+    stands = {m.batch_id for m in reader.ingest.warehouse.markers(name).values() if m.is_current}
+    begins = [
+        Position.parse(row["hi"]).lsn
+        for row in batches
+        if row["lo"] is None and row["batch_id"] in stands
+    ]
     if len(begins) != 1:
         this.problems.append(f"{table.name}: {len(begins)} snapshots")
         return
