@@ -171,14 +171,14 @@ def test_the_orchestrator_s_own_tools_are_content(command: tuple[str, ...]) -> N
 def test_every_sensor_and_schedule_ticks(
     location: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for source in ("lab", "datastream", "geophones"):
+    for source in ("lab", "datastream", "geophones", "mobile"):
         (tmp_path / "drops" / source).mkdir(parents=True)
     monkeypatch.setenv("MALACATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ACME_DROPS", str(tmp_path / "drops"))
     repository = location.get_repository_def()
     platform = Platform(targets=str(DEFS.parent / "targets.yaml"))
-    bells = [one for one in repository.sensor_defs if one.name.endswith("__drops")]
-    assert len(bells) == 4
+    bells = [one for one in repository.sensor_defs if one.name.endswith(("__drops", "__alarms"))]
+    assert len(bells) == 6
     for bell in bells:
         with dg.build_sensor_context(
             repository_def=repository, resources={"platform": platform}
@@ -192,7 +192,7 @@ def test_every_sensor_and_schedule_ticks(
 
 
 def test_what_follows_by_itself_is_evaluated(location: dg.Definitions) -> None:
-    bells = ("__drops", "__changes", "__captured")
+    bells = ("__drops", "__changes", "__captured", "__alarms")
     others = [
         one for one in location.get_repository_def().sensor_defs if not one.name.endswith(bells)
     ]

@@ -29,7 +29,7 @@ from acme.simulator.world import World
 from malacate.contracts.odcs import read_contract
 
 DEFS = Path(__file__).parents[2] / "platform" / "acme" / "defs"
-SOURCES = ("production", "lab", "datastream", "geophones", "plant")
+SOURCES = ("production", "lab", "datastream", "geophones", "plant", "mobile")
 TICKS = 13
 
 

@@ -16,7 +16,7 @@ from malacate.warehouse.protocol import BATCH_COLUMN
 
 ROOT = Path(__file__).parents[2]
 CAPTURES = ("ChangeFiles", "ReplicationSlot", "SqlServerChanges")
-SOURCES = ("production", "lab", "datastream", "geophones")
+SOURCES = ("production", "lab", "datastream", "geophones", "mobile")
 START = datetime(2026, 11, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
@@ -75,6 +75,7 @@ def _rows() -> dict[str, list[Row]]:
         "raw_datastream.haul_cycle": list(_changed(cycles)),
         "raw_datastream.haul_cycle_changes": list(_logged(cycles)),
         "raw_geophones.vibration_hour": list(_vibration(random)),
+        "raw_mobile.issue_event": list(_issues(random)),
     }
 
 
@@ -269,6 +270,22 @@ def _rock(random: Random) -> Iterator[Row]:
             "analysed_at": START + (number // 11 % 2) * HOUR, "schema_version": 1 + number % 3,
             "_batch_id": f"b{number % 5}",
         }  # fmt: skip
+
+
+def _issues(random: Random) -> Iterator[Row]:
+    """Statuses at random, so that many break a rule; some events twice, some clocks the same."""
+    statuses = ("open", "ack", "in_progress", "blocked", "resolved", "closed", "cancelled")
+    for number in range(200):
+        row = {
+            "event_id": f"e{number:03d}", "issue_id": f"i{number % 25:02d}",
+            "equipment_id": "HT-001", "reporter_id": "token", "severity": "high",
+            "status": "open" if number < 20 else random.choice(statuses), "category": "tyres",
+            "device_at": START + (number // 30) * HOUR, "received_at": START + number * HOUR,
+            "app_version": "3.2.0", "message": f"{{{number}}}",
+        }  # fmt: skip
+        yield row
+        if number % 7 == 0:
+            yield {**row, "received_at": START + 2 * number * HOUR}
 
 
 def _vibration(random: Random) -> Iterator[Row]:

@@ -4,7 +4,9 @@ from pathlib import Path
 
 import dagster as dg
 
+from malacate.components.alarm_rules import watches
 from malacate.components.declared import raw_assets
+from malacate.orchestration.alarms import alarm_assets
 from malacate.orchestration.control import control_files
 from malacate.orchestration.io_managers import LakeIOManager, WarehouseIOManager
 from malacate.orchestration.raw_assets import POOL
@@ -18,8 +20,12 @@ FILES = (
     "raw/geophones/vibration",
     "raw/datastream/haul_cycle_changes",
     "raw/datastream/status_event_changes",
+    "raw/mobile/issue_event",
 )
 """Tables of files."""
+
+WATCHED = ("raw/geophones/vibration",)
+"""Tables that have alarms."""
 
 
 @dg.definitions
@@ -47,6 +53,7 @@ def resources() -> dg.Definitions:
     compared = reconciliation(
         lambda: raw_assets(Path(__file__).parent), POOL, platform.target.engine
     )
+    alarms = alarm_assets(lambda: watches(Path(__file__).parent), WATCHED)
     return dg.Definitions.merge(
-        shared, control_files(FILES), dg.Definitions(assets=[cost]), compared
+        shared, control_files(FILES), dg.Definitions(assets=[cost]), compared, alarms
     )

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pyarrow as pa
 
-from acme.simulator import datastream, geophones, lab
+from acme.simulator import datastream, geophones, lab, phones
 from acme.simulator.drops import as_json, deliver
 from acme.simulator.history import history
 from acme.simulator.hour import live
@@ -33,7 +33,7 @@ from acme.simulator.world import World
 class Systems:
     """Where the mine's systems are: its databases, and the folder of its drops.
 
-    ``drops`` holds ``lab``, ``datastream`` and ``geophones``.
+    ``drops`` holds ``lab``, ``datastream``, ``geophones`` and ``mobile``.
     """
 
     production_url: str
@@ -148,6 +148,7 @@ class Mine:
             lab.RockFile(world, number).deliver(self._drops / "lab", self._truth.folder)
         for hour in geophones.hours_of_history(world):
             geophones.deliver_hour(world, self._drops / "geophones", self._truth.folder, hour)
+        phones.deliver_history(world, self._drops / "mobile", self._truth.folder)
         self._truth.note_state(world, 0)
 
     def _catch_up(self, world: World) -> None:
@@ -191,6 +192,7 @@ class Mine:
             "lab": [file.deliver(self._drops / "lab", truth) for file in lab.due(world, tick)],
             "geophones": geophones.deliver_hour(world, vibration, truth, hour)
             + geophones.deliver_late(world, vibration, truth, hour - 1),
+            "mobile": phones.deliver_hour(world, self._drops / "mobile", truth, hour),
         }
 
 

@@ -1,11 +1,14 @@
 """Sensor readings and their hours: readings as they came, hours recomputed when one is late."""
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 from pydantic import Field
 
+from malacate.alarms.watch import Watch
 from malacate.batch import WriteMode
+from malacate.components.alarm_rules import AlarmsOf
 from malacate.components.declared import engine_of, promised
 from malacate.components.file_drops import FormatOf
 from malacate.contracts.table import Table
@@ -56,6 +59,7 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
     horizon: HorizonOf | None = None
     files_for_ml: str = ""
     interval_seconds: int = 60
+    alarms: AlarmsOf | None = None
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """The readings, the hours, their checks, a sensor, and the hours as files."""
@@ -70,6 +74,7 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
+        list(self.watches(folder))
         tables = promised(folder, self.source, [self.readings, self.hours])
         readings, form = tables[self.readings], self.format.form()
         hours = self._stats(tables[self.hours])
@@ -77,6 +82,12 @@ class HourlyAggregate(dg.Component, dg.Model, dg.Resolvable):
         drops = self._drops(readings, form)
         route = Route(readings, drops, WriteMode.APPEND, derives=hours)
         return [RawAsset(route, frozenset({form.name}), repeats=True, of_files=True)]
+
+    def watches(self, folder: Path) -> Iterator[Watch]:
+        """See ``Watched``."""
+        if self.alarms is not None:
+            table = promised(folder, self.source, [self.readings])[self.readings]
+            yield self.alarms.watch(table, folder)
 
     def _drops(self, readings: Table, form: FileFormat) -> FileDrops:
         found = all_files(readings, store(self.folder), tuple(self.files))

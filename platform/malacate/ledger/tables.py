@@ -126,3 +126,62 @@ COST = sa.Table(
 
 ``accuracy`` is what the warehouse says of its estimate.
 """
+
+HEARD = sa.Table(
+    "heard",
+    METADATA,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("subject", sa.Text, primary_key=True),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+)
+"""The newest reading of each sensor that is watched, in microseconds of event time."""
+
+INCIDENT = sa.Table(
+    "incident",
+    METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("watch", sa.Text, nullable=False),
+    sa.Column("rule", sa.Text, nullable=False),
+    sa.Column("subject", sa.Text, nullable=False),
+    sa.Column("opened_us", sa.BigInteger, nullable=False),
+    sa.Column("first_us", sa.BigInteger, nullable=False),
+    sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("quiet_us", sa.BigInteger, nullable=False),
+    sa.Column("value", sa.Float, nullable=False),
+    sa.Column("bound", sa.Float, nullable=False),
+    sa.Column("unit", sa.Text, nullable=False),
+    sa.Column("told", sa.Text, nullable=False),
+    sa.Column("part_of", sa.String(64)),
+    sa.Column("noted", sa.Float, nullable=False),
+    sa.Index("incident_of", "watch", "last_us"),
+)
+"""One row per episode of a rule and a sensor, from its first exceedance to its last as known now.
+
+``opened_us`` is the reading that named it. ``part_of`` is the incident that it turned out to
+belong to.
+"""
+
+ALARM = sa.Table(
+    "alarm",
+    METADATA,
+    sa.Column("key", sa.String(64), primary_key=True),
+    sa.Column("channel", sa.String(255), primary_key=True),
+    sa.Column("state", sa.String(16), nullable=False),
+    sa.Column("attempts", sa.Integer, nullable=False),
+    sa.Column("next_try", sa.Float, nullable=False),
+    sa.Column("noted", sa.Float, nullable=False),
+    sa.Column("sent", sa.Float),
+    sa.Column("error", sa.Text),
+    sa.Index("alarm_queue", "channel", "state", "next_try"),
+)
+"""What has to be told, and to whom: one row per incident and channel, ``due``, ``sent``, or
+``joined`` where its incident joined another before it was sent.
+"""
+
+JUDGED = sa.Table(
+    "judged",
+    METADATA,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("batch_id", sa.String(64), primary_key=True),
+)
+"""Which loaded batches a watch has seen."""

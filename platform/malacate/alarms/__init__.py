@@ -1,0 +1,1 @@
+"""Alarms from raw readings: rules, incidents, an outbox in the ledger, and channels."""

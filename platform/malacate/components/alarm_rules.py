@@ -1,0 +1,84 @@
+"""Alarms as a declaration has them, under what brings the readings."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
+import dagster as dg
+from pydantic import Field
+
+from malacate.alarms.channels import LOG
+from malacate.alarms.limits import Limits, read_limits
+from malacate.alarms.rules import Columns
+from malacate.alarms.watch import Watch
+from malacate.components.declared import components
+from malacate.contracts.table import Table
+from malacate.errors import ConfigError
+
+
+class AlarmsOf(dg.Model, dg.Resolvable):
+    """Rules over readings; one is on if its number, or its table, is given. See ``Watch``.
+
+    ``limits`` is a file of limits of velocity by frequency, relative to the declaration, and
+    ``standards`` those of it that hold here. ``webhook`` is a reference to its URL: ``${NAME}``.
+    """
+
+    sensor: str = "sensor_id"
+    instant: str = "measured_at"
+    axes: list[str] = []  # noqa: RUF012
+    frequency: str = ""
+    limits: str = ""
+    standards: list[str] = []  # noqa: RUF012
+    battery: str = ""
+    battery_below_v: float | None = Field(None, gt=0)
+    silent_seconds: float | None = Field(None, gt=0)
+    witnesses: int = Field(3, ge=1)
+    quiet_seconds: float = Field(900.0, gt=0)
+    webhook: str = Field("", pattern=r"^(|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
+
+    def watch(self, table: Table, folder: Path) -> Watch:
+        """The watch that is meant; raise ``ConfigError`` for one that could not judge."""
+        return Watch(
+            table,
+            Columns(self.sensor, self.instant, tuple(self.axes), self.frequency, self.battery),
+            tuple(self._limits(folder)),
+            self.battery_below_v,
+            self.silent_seconds,
+            self.witnesses,
+            self.quiet_seconds,
+            (LOG, self.webhook) if self.webhook else (LOG,),
+        )
+
+    def _limits(self, folder: Path) -> Iterator[Limits]:
+        if bool(self.limits) != bool(self.standards):
+            raise _unknown("limits and standards go together", "one without the other")
+        known = read_limits(folder / self.limits) if self.limits else {}
+        for name in self.standards:
+            if name not in known:
+                raise _unknown(f"one of {', '.join(known)}", name)
+            yield known[name]
+
+
+@runtime_checkable
+class Watched(Protocol):
+    """A component whose tables may have alarms."""
+
+    def watches(self, folder: Path) -> Iterator[Watch]:
+        """Its watches; ``folder`` is where its ``defs.yaml`` and contract stand."""
+
+
+def watches(defs_folder: Path) -> list[Watch]:
+    """Every watch declared below ``defs_folder``."""
+    declared = components(defs_folder)
+    found = [(doc.path.parent, one) for doc, one in declared if isinstance(one, Watched)]
+    return [watch for folder, one in found for watch in one.watches(folder)]
+
+
+def _unknown(expected: str, actual: str) -> ConfigError:
+    return ConfigError(
+        "an alarm's limits are not known",
+        "Correct `limits` and `standards` under `alarms`.",
+        expected=expected,
+        actual=actual,
+        reason="config",
+    )

@@ -1,0 +1,149 @@
+"""The asset ``ops/alarms``: what was loaded is judged, what is due is sent, what is open is shown.
+
+Where a collector watches already, it finds the same incidents: it opens none of them again.
+"""
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
+
+import dagster as dg
+
+from malacate.alarms.channels import channel
+from malacate.alarms.loaded import judge_loaded, waiting
+from malacate.alarms.rules import instant
+from malacate.alarms.sender import send_due
+from malacate.alarms.watch import Watch
+from malacate.errors import MalacateError
+from malacate.ledger import alarms
+from malacate.ledger.ledger import Ledger
+from malacate.orchestration.control import markdown
+from malacate.orchestration.environment import resolve
+from malacate.orchestration.resources import Platform
+from malacate.orchestration.sensors import Runs
+
+KEY = dg.AssetKey(["ops", "alarms"])
+SHOWN = 20
+"""Incidents in the table, the newest."""
+
+_SENT = "every_alarm_is_sent"
+_TAGS = {"malacate/asked_by": "ops__alarms"}
+
+
+def alarm_assets(
+    declared: Callable[[], list[Watch]], after: Sequence[str], seconds: int = 30
+) -> dg.Definitions:
+    """The asset, and its sensor, which looks every ``seconds``; ``after`` are the tables watched.
+
+    ``declared`` is asked for the watches when they are needed.
+    """
+    specs = [dg.AssetCheckSpec(_SENT, asset=KEY, description="no alarm that is due waits")]
+
+    @dg.asset(
+        key=KEY,
+        deps=[dg.AssetKey(key.split("/")) for key in after],
+        group_name="ops",
+        kinds={"python"},
+        check_specs=specs,
+        description="Alarms of loaded readings: incidents, and what was sent of them.",
+    )
+    def alarm(
+        context: dg.AssetExecutionContext, platform: Platform
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        watches, target = declared(), platform.target
+        ledger, lake = target.open_ledger(), target.open_lake()
+        passed = [judge_loaded(watch, ledger, lake) for watch in watches]
+        untold = _sent(ledger, _channels(watches))
+        for line in untold:
+            context.log.warning(line)
+        counts = {
+            "batches_judged": sum(one.batches for one in passed),
+            "incidents_opened": sum(one.opened for one in passed),
+        }
+        yield dg.MaterializeResult(
+            metadata={**counts, **_shown(ledger, watches)}, check_results=[_check(ledger, untold)]
+        )
+
+    return dg.Definitions(assets=[alarm], sensors=[_sensor(declared, seconds)])
+
+
+def _sensor(declared: Callable[[], list[Watch]], seconds: int) -> dg.SensorDefinition:
+    @dg.sensor(
+        name="ops__alarms",
+        target=dg.AssetSelection.assets(KEY),
+        minimum_interval_seconds=seconds,
+        default_status=dg.DefaultSensorStatus.RUNNING,
+        description="Asks for a run where loaded readings are not judged, or alarms are due.",
+    )
+    def alarm_sensor(
+        context: dg.SensorEvaluationContext, platform: Platform
+    ) -> dg.RunRequest | dg.SkipReason:
+        ledger, watches = platform.target.open_ledger(), declared()
+        unjudged = any(waiting(watch, ledger, 1) for watch in watches)
+        if not unjudged and not alarms.due(ledger, _channels(watches)):
+            return dg.SkipReason("nothing new")
+        if wait := Runs.of(context.instance, _TAGS).wait(seconds):
+            return dg.SkipReason(wait)
+        return dg.RunRequest(tags=_TAGS)
+
+    return alarm_sensor
+
+
+def _channels(watches: Iterable[Watch]) -> list[str]:
+    return sorted({name for watch in watches for name in watch.channels})
+
+
+def _sent(ledger: Ledger, names: Sequence[str]) -> list[str]:
+    """Send what is due; what went wrong."""
+    untold = []
+    for name in names:
+        try:
+            send_due(ledger, name, channel(name, resolve))
+        except MalacateError as error:
+            untold.append(str(error))
+    return untold
+
+
+def _check(ledger: Ledger, untold: Sequence[str]) -> dg.AssetCheckResult:
+    rows = alarms.alarms(ledger)
+    due = sum(row["alarms"] for row in rows if row["state"] == "due")
+    told: dict[str, Any] = {"expected": 0, "actual": due}
+    if due:
+        told["what_to_do"] = (
+            "Look at what receives the webhook; it is tried again until it answers."
+        )
+        told["why"] = "; ".join(untold) or "another sender has them, or they wait for their turn"
+    return dg.AssetCheckResult(
+        passed=not due, asset_key=KEY, check_name=_SENT,
+        severity=dg.AssetCheckSeverity.ERROR, metadata=told,
+    )  # fmt: skip
+
+
+def _shown(ledger: Ledger, watches: Sequence[Watch]) -> dict[str, Any]:
+    found = [
+        row
+        for watch in watches
+        if (now := watch.now_us(ledger)) is not None
+        for row in alarms.standing(ledger, watch.name, now)
+    ]
+    found.sort(key=lambda row: row["last_us"], reverse=True)
+    rules = Counter(row["rule"] for row in found)
+    newest = {"newest": found[0]["told"]} if found else {}
+    return {
+        "open_incidents": len(found),
+        **{f"open_{rule}": number for rule, number in sorted(rules.items())},
+        **newest,
+        "incidents": dg.MetadataValue.md(markdown([_row(row) for row in found[:SHOWN]])),
+        "alarms": dg.MetadataValue.md(markdown(alarms.alarms(ledger))),
+    }
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "rule": row["rule"],
+        "sensor": row["subject"],
+        "first": instant(row["first_us"]),
+        "last": instant(row["last_us"]),
+        "opened by": f"{row['value']:.2f} {row['unit']}",
+        "limit": f"{row['bound']:.2f} {row['unit']}",
+    }
