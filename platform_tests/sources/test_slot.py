@@ -2,7 +2,6 @@
 
 import contextlib
 import random
-import signal
 import threading
 import time
 from collections.abc import Iterator
@@ -11,8 +10,8 @@ from contextlib import contextmanager
 import psycopg
 import pytest
 from platform_tests.conftest import PlatformHome
-from platform_tests.faults.processes import apart
 from platform_tests.sources.logical_postgres import logical_postgres, logical_url
+from platform_tests.sources.slot_kills import killed_at
 from platform_tests.sources.slots import DDL, SHIFT, TRUCK, Mine, table
 
 from malacate.contracts.changes import changes_of
@@ -168,18 +167,11 @@ POINTS = (
 
 def test_killed_at_every_step_under_writers_nothing_is_lost_or_twice(mine: Mine) -> None:
     mine.run("insert into app.truck select i, 'first' from generate_series(1, 30) i")
-    died, root = set(), mine.home.root
-    writers = apart(root, lambda: _until_stopped(Writers(mine.url, 5), 5))
-    try:
-        for point in POINTS:
-            child = apart(root, lambda: mine.elsewhere().load() * 0, at=point)
-            died |= {point.partition(":")[0]} if child.wait(40) == -signal.SIGKILL else set()
-    finally:
-        writers.send(signal.SIGKILL)
-        writers.wait()
+    with writing(mine.url, 5):
+        died = killed_at(mine, POINTS)
     mine.elsewhere().drain()
     mine.must_be_equal()
-    assert {point.partition(":")[0] for point in POINTS} - died == set()
+    assert {point.partition(":")[0] for point in POINTS} == {one.partition(":")[0] for one in died}
 
 
 def test_nothing_is_advanced_before_every_table_has_published(streaming: Mine) -> None:
@@ -263,8 +255,7 @@ def test_a_key_that_moved_before_a_late_copy_keeps_its_large_value(mine: Mine) -
         "alter table app.truck alter column note set storage external",
         "insert into app.truck select i, repeat(md5(i::text), 80) from generate_series(1, 3) i",
     )
-    child = apart(mine.home.root, lambda: mine.elsewhere().load() * 0, at="slot_created:1")
-    assert child.wait(40) == -signal.SIGKILL
+    assert killed_at(mine, ["slot_created:1"]) == ["slot_created:1"]
     mine.run("update app.truck set id = 10 where id = 1", "insert into app.truck values (1, 'new')")
     mine.elsewhere().drain()
     mine.must_be_equal()
