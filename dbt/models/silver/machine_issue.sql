@@ -18,7 +18,7 @@ told as (
         max(case when is_applied and status = 'resolved' then device_at end) as resolved_at,
         max(sap_qmnum) as sap_qmnum,
         max(received_at) as received_at,
-        count(*) as events,
+        count(event_id) as events,
         count(case when not is_applied then 1 end) as illegal_events,
         cast(sum(messages) as {{ dbt.type_int() }}) as messages
     from {{ ref('machine_issue_event') }}

@@ -37,7 +37,7 @@ folded as (
         event_id,
         issue_id,
         place,
-        cast(null as {{ dbt.type_string() }}) as from_status,
+        case when place > 1 then status end as from_status,
         status = 'open' as is_applied,
         case when status = 'open' then status end as new_status
     from numbered
