@@ -81,7 +81,7 @@ def _running(broker: Broker) -> Iterator[Broker]:
         broker.start()
         yield broker
     finally:
-        broker.stop()
+        broker.kill()
 
 
 @contextmanager
