@@ -81,11 +81,19 @@ def _from_our_go(part: Part) -> None:
 
 
 def _from_debian(part: Part) -> None:
-    """The packages that our sums name, unpacked; nothing of them is run or set up."""
+    """The packages that our sums name, unpacked; nothing of them is run or set up.
+
+    The index is fetched into a folder of ours: the machine's may be old, or not there.
+    """
     packages = [line.split()[1] for line in MOSQUITTO_PINS.read_text().splitlines()]
     pins = ["=".join(package.split("_")[:2]) for package in packages]
-    apt = ["apt-get", "-qq", "--option", "APT::Sandbox::User=root"]
+    index = part.folder / "index"
+    (index / "partial").mkdir(parents=True, exist_ok=True)
+    options = {"APT::Sandbox::User": "root", "Dir::State::lists": index, "Dir::Cache": index}
+    apt = ["apt-get", "-qq", *(f"--option={name}={value}" for name, value in options.items())]
+    _run([*apt, "update"], folder=part.folder)
     _run([*apt, "download", *pins], folder=part.folder)
+    shutil.rmtree(index)
     _is_as_pinned(part.folder, MOSQUITTO_PINS)
     for package in packages:
         _run(["dpkg", "--extract", package, "."], folder=part.folder)
