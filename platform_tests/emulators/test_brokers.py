@@ -108,6 +108,7 @@ def test_mosquitto_that_is_ended_in_order_forgets_nothing(tmp_path: Path) -> Non
         with subscribed(broker.port):
             pass
         publish(broker.port, *NUMBERS)
+        broker.stop()
     with parts.mosquitto(tmp_path) as broker, subscribed(broker.port) as come:
         assert taken(come, len(NUMBERS)) == list(NUMBERS)
 
