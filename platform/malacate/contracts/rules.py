@@ -6,7 +6,7 @@ checks, not rules.
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from decimal import ROUND_CEILING, ROUND_FLOOR, Decimal, localcontext
 from typing import Any
 
@@ -27,20 +27,25 @@ def split(table: Table, chunk: Chunk, first_row: int) -> Chunk:
     ``first_row`` is the place of the chunk's first row in its batch. The first rule that a row
     breaks, in column order, is its reason.
     """
-    rows = chunk.rows
-    places = chunk.positions or range(first_row, first_row + rows.num_rows)
     broken: dict[int, tuple[str, str]] = {}
     for column in table.columns:
-        values = rows.column(column.name)
+        values = chunk.rows.column(column.name)
         for reason, detail, bad in _broken(column, values):
             for index in pc.indices_nonzero(bad).to_pylist():
                 broken.setdefault(index, (reason, f"{column.name} {detail}"))
+    return put_aside(chunk, broken, first_row)
+
+
+def put_aside(chunk: Chunk, broken: Mapping[int, tuple[str, str]], first_row: int) -> Chunk:
+    """Move rows from ``chunk.rows`` to its rejects: by index, for a reason, with a detail."""
     if not broken:
         return chunk
+    rows = chunk.rows
+    places = chunk.positions or range(first_row, first_row + rows.num_rows)
     keep = [index for index in range(rows.num_rows) if index not in broken]
     rejects = [
-        Reject(places[index], reason, detail, as_json(rows.slice(index, 1)))
-        for index, (reason, detail) in sorted(broken.items())
+        Reject(places[index], *why, as_json(rows.slice(index, 1)))
+        for index, why in sorted(broken.items())
     ]
     good = rows.take(pa.array(keep, pa.int64()))
     return Chunk(good, [*chunk.rejects, *rejects], [places[index] for index in keep])

@@ -11,8 +11,8 @@ from datetime import UTC, datetime
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from malacate.batch import Chunk, Found, Reading, Reject
-from malacate.contracts.rules import as_json
+from malacate.batch import Chunk, Found, Reading
+from malacate.contracts.rules import put_aside
 from malacate.errors import ConfigError, UnreadableFile
 from malacate.lake.lake import Lake
 from malacate.sources.files import FileDrops
@@ -72,22 +72,8 @@ class Horizon:
     def _held(self, chunks: Iterator[Chunk], came: pa.Scalar | None) -> Iterator[Chunk]:
         read = 0
         for chunk in chunks:
-            yield self._parted(chunk, came, read)
+            yield put_aside(chunk, self._broken(chunk.rows, came), read)
             read += chunk.rows_read
-
-    def _parted(self, chunk: Chunk, came: pa.Scalar | None, first_row: int) -> Chunk:
-        rows = chunk.rows
-        broken = self._broken(rows, came)
-        if not broken:
-            return chunk
-        places = chunk.positions or range(first_row, first_row + rows.num_rows)
-        keep = [index for index in range(rows.num_rows) if index not in broken]
-        rejects = [
-            Reject(places[index], *broken[index], as_json(rows.slice(index, 1)))
-            for index in sorted(broken)
-        ]
-        good = rows.take(pa.array(keep, pa.int64()))
-        return Chunk(good, [*chunk.rejects, *rejects], [places[index] for index in keep])
 
     def _broken(self, rows: pa.RecordBatch, came: pa.Scalar | None) -> dict[int, tuple[str, str]]:
         """Reason and detail of each row that is beyond the horizon, by its index."""
