@@ -68,9 +68,11 @@ def _declared(stream: str) -> Collected:
     wanted = stream.removeprefix("raw/")
     kept = [one for one in found if wanted in (one.key, one.key.partition("/")[0])]
     if len(kept) != 1:
-        names = ", ".join(one.key for one in kept or found) or "none that has a url"
+        names = ", ".join(one.key for one in kept or found)
         raise ConfigError(
-            f"{stream!r} is {len(kept)} of the declared streams", f"Use one of: {names}.",
+            f"{stream!r} is {len(kept)} of the streams that have a url",
+            f"Use one of: {names}." if names else "Give a table of an EventStream the url of "
+            "its broker: without one, somebody else writes its files.",
             reason="unknown_stream",
         )  # fmt: skip
     return kept[0]
