@@ -53,7 +53,7 @@ def hours_of(readings: pa.Table, threads: int = 1, stats: HourlyStats = STATS) -
         connection.execute("set timezone = 'UTC'")
         connection.execute(f"set threads = {threads}")
         connection.register("readings", readings)
-        found = connection.sql(stats.hours(stats.sums(READINGS))).to_arrow_table()
+        found = connection.sql(stats.hours(stats.sums(stats.once.least(READINGS)))).to_arrow_table()
     return found.sort_by([("sensor_id", "ascending"), ("hour_at", "ascending")])
 
 

@@ -15,22 +15,42 @@ from platform_tests.warehouse.hours import (
     AXES,
     EPOCH,
     HOURS,
+    OF_AXIS,
     READING,
     STATS,
     kurtosis,
+    of_axis,
     reading,
     true_hours,
     whole,
 )
 
-from malacate.contracts.table import Column
+from malacate.contracts.table import Column, Table
 from malacate.errors import ContractError
+from malacate.warehouse import hourly
+from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.moments import FEW_READINGS, FEW_STEPS
 
 pytestmark = pytest.mark.usefixtures("derivation_engine")
 
 
-def hours_after(batches: Sequence[Sequence[Row]], together: int = 1) -> list[Row]:
-    rows = derived(READING, STATS, batches, "hour", together)
+SMALL = replace(
+    READING,
+    columns=tuple(
+        replace(column, minimum=-131.072, maximum=131.072) if column.maximum else column
+        for column in READING.columns
+    ),
+)
+"""Readings whose hours are summed as floats."""
+
+
+def hours_after(
+    batches: Sequence[Sequence[Row]],
+    together: int = 1,
+    readings: Table = READING,
+    stats: HourlyStats = STATS,
+) -> list[Row]:
+    rows = derived(readings, stats, batches, "hour", together)
     return sorted(rows, key=lambda row: (row["sensor_id"], row["hour_at"]))
 
 
@@ -126,9 +146,13 @@ def test_sums_of_parts_merge_into_those_of_the_whole() -> None:
         connection.execute("set timezone = 'UTC'")
         for name, some in {"whole": rows, "a": rows[:5], "b": rows[5:6], "c": rows[6:]}.items():
             connection.register(f"of_{name}", pa.Table.from_pylist(some, READING.schema))
-        parts = " union all ".join(f"({STATS.sums(rows_of(name))})" for name in "cab")
+        parts = " union all ".join(
+            f"({STATS.sums(STATS.once.least(rows_of(name)))})" for name in "cab"
+        )
         merged = connection.sql(STATS.hours(STATS.merged(parts))).to_arrow_table()
-        at_once = connection.sql(STATS.hours(STATS.sums(rows_of("whole")))).to_arrow_table()
+        at_once = connection.sql(
+            STATS.hours(STATS.sums(STATS.once.least(rows_of("whole"))))
+        ).to_arrow_table()
     order = [("sensor_id", "ascending"), ("hour_at", "ascending")]
     assert merged.sort_by(order) == at_once.sort_by(order)
 
@@ -158,6 +182,57 @@ def test_hours_do_not_depend_on_how_readings_came(
 ) -> None:
     batches = [order[i : i + size] for i in range(0, len(order), size)] + [order[:repeated]]
     assert plain(hours_after(batches, together)) == true_hours(READINGS)
+
+
+@settings(max_examples=7, deadline=None)
+@given(st.lists(st.integers(-FEW_STEPS, FEW_STEPS), min_size=1, max_size=40), st.randoms())
+def test_small_values_are_summed_as_floats_to_the_same_bits(
+    steps: list[int], chance: random.Random
+) -> None:
+    rows = [reading(0, peak=x / 1000) | {"seq": n} for n, x in enumerate(steps)]
+    again = rows + chance.sample(rows, len(rows) // 2)
+    chance.shuffle(again)
+    assert plain(hours_after([again], readings=SMALL)) == true_hours(rows)
+
+
+def test_more_readings_than_floats_add_exactly_are_summed_as_whole_numbers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(hourly, "FEW_STEPS", 1 << 23)  # of such values floats lose digits
+    peaks = [8388.607, 5000.123, 777.777, 6543.211, 1.235]
+    rows = [reading(0, peak=peak) | {"seq": n} for n, peak in enumerate(peaks)]
+    stats = replace(STATS, per_hour=2)
+    told = [{**hour, "expected_readings": 2, "completeness": 2.5} for hour in true_hours(rows)]
+    monkeypatch.setattr(hourly, "FEW_READINGS", 4)
+    assert plain(hours_after([rows], stats=stats)) == told
+    monkeypatch.setattr(hourly, "FEW_READINGS", 5)
+    assert plain(hours_after([rows], stats=stats)) != told
+
+
+def test_as_many_and_as_large_values_as_floats_may_add_lose_nothing() -> None:
+    x = f"case when seq % 3 = 0 then {FEW_STEPS} else {1 - FEW_STEPS} end"
+    values = ", ".join(f"{x} / 1000.0 as {name}" for name in AXES.values())
+    rest = "1.0 as rms_mm_s, 1.0 as pvs_mm_s, 13.0 as battery_v, now() as measured_at"
+    once = f"select 'g' as sensor_id, '' as sector_id, now() as hour_at, {values}, {rest}"
+    with duckdb.connect() as connection:
+        sums = STATS.sums(f"{once} from range({FEW_READINGS}) as r(seq)", list(AXES))
+        found = connection.sql(STATS.hours(sums, list(AXES))).to_arrow_table()
+    values = [FEW_STEPS if n % 3 == 0 else 1 - FEW_STEPS for n in range(FEW_READINGS)]
+    (hour,) = found.select([f"tran_{name}" for name in OF_AXIS]).to_pylist()
+    assert hour == {f"tran_{name}": value for name, value in of_axis(values).items()}
+
+
+@pytest.mark.parametrize("sequence", ["seq", "measured_at", "sector_id"])
+def test_second_copies_are_found_wherever_their_numbers_are(sequence: str) -> None:
+    numbers = [-33, -32, -1, 0, 1, 30, 31, 32, 33, 63, 64, 1 << 40, -(1 << 40)]
+    start = reading(0)["measured_at"]
+    rows = [
+        reading(0, peak=n + 1)
+        | {"seq": number, "sector_id": str(n), "measured_at": start + timedelta(microseconds=n)}
+        for n, number in enumerate(numbers)
+    ]
+    stats = replace(STATS, sequence=sequence)
+    assert plain(hours_after([rows, rows[::2], rows[::-3]], stats=stats)) == true_hours(rows)
 
 
 def test_an_hour_that_a_replaced_file_leaves_empty_goes_with_it() -> None:

@@ -50,10 +50,12 @@ def grid(instants_us: Whole, values: Floats, hour_us: int, hz: float) -> Floats:
         raise ValueError("a sample is not of this hour")
     place = np.minimum(place, slots - 1)
     values = values + 0.0  # of a zero that is negative, the one that is not
-    order = np.lexsort((*values[::-1], instants_us, place))
-    filled, first = np.unique(place[order], return_index=True)
     made = np.full((len(values), slots), np.nan)
-    made[:, filled] = values[:, order[first]]
+    if (np.bincount(place, minlength=1) > 1).any():
+        order = np.lexsort((*values[::-1], instants_us, place))
+        place, first = np.unique(place[order], return_index=True)
+        values = values[:, order[first]]
+    made[:, place] = values
     return made
 
 
@@ -100,8 +102,11 @@ def _runs(is_filled: npt.NDArray[np.bool_]) -> list[tuple[int, int]]:
 
 def _density(samples: Floats, starts: list[int], points: int, hz: float) -> Floats:
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(points) / points)
-    cut = samples[:, np.add.outer(starts, np.arange(points))]
-    cut = (cut - cut.mean(axis=2, keepdims=True)) * window
-    power = np.abs(np.fft.rfft(cut, axis=2)) ** 2 / (hz * (window**2).sum())
-    power[:, :, 1:-1] *= 2  # the negative frequencies; 0 and the highest have none
-    return np.asarray(power.mean(axis=1))
+    power = np.zeros((len(samples), points // 2 + 1))
+    for start in starts:
+        cut = samples[:, start : start + points]
+        found = np.fft.rfft((cut - cut.mean(axis=1, keepdims=True)) * window, axis=1)
+        power += found.real**2 + found.imag**2
+    power /= len(starts) * hz * (window**2).sum()
+    power[:, 1:-1] *= 2  # the negative frequencies; 0 and the highest have none
+    return power

@@ -3,7 +3,7 @@
 So the order, the number and the lateness of batches cannot matter.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from malacate.contracts.table import Table
@@ -14,10 +14,23 @@ from malacate.warehouse.hourly_rules import (
     require_count,
     steps_of,
 )
-from malacate.warehouse.moments import MOST_READINGS, MOST_STEPS, Moments, Sum, exact
+from malacate.warehouse.moments import (
+    FEW_READINGS,
+    FEW_STEPS,
+    MOST_READINGS,
+    MOST_STEPS,
+    Moments,
+    Sum,
+    exact,
+)
+from malacate.warehouse.once import Once, place_of
 from malacate.warehouse.protocol import BATCH_COLUMN, IfAny
 
 REVISION = "revision"
+_TABLE = "create or replace temp table"
+_HOUR_US = 3_600_000_000
+_AFTER = 10_000_000 * _HOUR_US
+"""What makes an instant positive: integers are divided towards zero."""
 
 
 def _q(name: str) -> str:
@@ -26,6 +39,12 @@ def _q(name: str) -> str:
 
 def _named(made: Mapping[str, str]) -> str:
     return ", ".join(f"{text} as {_q(name)}" for name, text in made.items())
+
+
+def _of_each(
+    moments: Iterable[Moments], step: Callable[[Moments], Mapping[str, str]]
+) -> dict[str, str]:
+    return {f"{m.name}_{of}": text for m in moments for of, text in step(m).items()}
 
 
 @dataclass(frozen=True)
@@ -72,6 +91,11 @@ class HourlyStats:
         """Steps of the resolution in a unit."""
         return steps_of(self.resolution, self.table)
 
+    @property
+    def once(self) -> Once:
+        """Which of several readings counts."""
+        return Once(self.sensor, self.sequence, [*self._plain, *self._columns.values()])
+
     def require_sound(self, readings: Table) -> None:
         """Raise ``ContractError`` unless the rules of the contract keep every value within bounds
         in which no sum can overflow, and every column of the hours is known.
@@ -82,60 +106,59 @@ class HourlyStats:
 
     def touched(self, published: Table) -> str:
         """Hours that a reading came to, or left."""
-        hour = f"date_trunc('hour', {_q(self.instant)}) as hour_at"
+        at = _q(self.instant)
         return (
-            f"select distinct {_q(self.sensor)}, {hour} from {published.name.sql('duckdb')} "
-            f"where {BATCH_COLUMN} in (select batch_id from touching)"
+            f"select {_q(self.sensor)}, date_trunc('hour', min({at})) as hour_at "
+            f"from {published.name.sql('duckdb')} "
+            f"where {BATCH_COLUMN} in (select batch_id from touching) "
+            f"group by {_q(self.sensor)}, (epoch_us({at}) + {_AFTER}) // {_HOUR_US}"
         )
 
-    def sums(self, readings: str) -> str:
-        """SELECT of the exact sums of each sensor and hour of readings, a query, with ``hour_at``.
+    def sums(self, once: str, of_few: Collection[str] = ()) -> str:
+        """SELECT of the exact sums of each sensor and hour of readings, a query, each there once.
 
-        Those of parts that have no reading in common are made one by ``merged``: so a file that
-        comes late can be added to what stands, and nothing else is read again.
+        Those of parts that have no reading in common are made one by ``merged``. The axes
+        ``of_few`` are summed as floats: see ``moments``.
         """
-        whole = [
-            f"cast(round(cast({_q(column)} as double) * {self.steps}) as bigint) "
-            f"as {_q(f'{name}_x')}"
-            for name, column in self._columns.items()
-        ]
-        taken = [self._key, *map(_q, self._plain), *whole]
-        once = (
-            f"select {', '.join(taken)} from ({readings}) as r where true qualify row_number() "
-            f"over (partition by {self._key}, {_q(self.sequence)} "
-            f"order by {', '.join(map(_q, [*self._plain, *self._columns.values()]))}) = 1"
-        )
-        made = _named({name: one.of_readings for name, one in self._sums().items()})
-        return f"select {self._key}, {made} from ({once}) as once group by {self._key}"
+        moments = [Moments(name, name in of_few) for name in self._columns]
+        steps = _of_each(moments, lambda m: m.in_steps(self._columns[m.name], self.steps))
+        taken = [self._key, *map(_q, self._plain)]
+        query = f"(select {', '.join(taken)}, {_named(steps)} from ({once}) as once) as whole"
+        if of_few:
+            query = (
+                f"(select *, {_named(_of_each(moments, Moments.parted))} from {query}) as parted"
+            )
+        made = _named({name: one.of_readings for name, one in self._sums(of_few).items()})
+        return f"select {self._key}, {made} from {query} group by {self._key}"
 
-    def merged(self, parts: str) -> str:
+    def merged(self, parts: str, of_few: Collection[str] = ()) -> str:
         """SELECT of the sums of a whole from those of its parts, the rows of a query."""
-        made = _named({name: f"{one.merge}({_q(name)})" for name, one in self._sums().items()})
+        sums = self._sums(of_few).items()
+        made = _named({name: f"{one.merge}({_q(name)})" for name, one in sums})
         return f"select {self._key}, {made} from ({parts}) as parts group by {self._key}"
 
-    def hours(self, sums: str) -> str:
+    def hours(self, sums: str, of_few: Collection[str] = ()) -> str:
         """SELECT of the hours, but for their revision, from the sums of a query."""
         told = {**{name: _q(name) for name in self._carried}, **self._told()}
         columns = {c.name: told[c.name] for c in self.table.columns if c.name != REVISION}
         query = f"({sums}) as summed"
-        for step in (Moments.centre, Moments.shifted, Moments.means):
-            made = {f"{m.name}_{of}": text for m in self._moments for of, text in step(m).items()}
-            query = f"(select *, {_named(made)} from {query}) as {step.__name__}"
+        for step in (Moments.wholes, Moments.centre, Moments.shifted, Moments.means):
+            if made := _of_each(self._moments(of_few), step):
+                query = f"(select *, {_named(made)} from {query}) as {step.__name__}"
         return f"select {_named(columns)} from {query}"
 
     def statements(self, published: Table) -> Sequence[str | IfAny]:
         """Recompute those hours from all of their readings; one without readings goes."""
         self.require_sound(published)
-        raw, hours = published.name.sql("duckdb"), self.table.name.sql("duckdb")
+        hours = self.table.name.sql("duckdb")
         columns = ", ".join([*(_q(column.name) for column in self.table.columns), BATCH_COLUMN])
         values = [_q(c.name) for c in self.table.columns]
         differs = " or ".join(f"h.{n} is distinct from n.{n}" for n in values if n != _q(REVISION))
         sensor, key = _q(self.sensor), f"({self._key})"
         return (
-            f"create or replace temp table touched as from gone union {self.touched(published)}",
-            f"create or replace temp table hour_sums as {self.sums(self._of_touched(raw))}",
-            f"create or replace temp table hour_now as {self.hours('select * from hour_sums')}",
-            "create or replace temp table hour_changed as select n.*, "
+            f"{_TABLE} touched as from gone union {self.touched(published)}",
+            *self._computed(published),
+            f"{_TABLE} hour_changed as select n.*, "
             f"coalesce(h.{REVISION}, 0) + 1 as {REVISION}, $batch_id as {BATCH_COLUMN} "
             f"from hour_now as n left join {hours} as h on n.{sensor} = h.{sensor} "
             f"and n.hour_at = h.hour_at where h.{sensor} is null or {differs}",
@@ -144,6 +167,37 @@ class HourlyStats:
             f"and {key} not in (select {key} from hour_now))",
             f"insert into {hours} ({columns}) select {columns} from hour_changed",
         )
+
+    def _computed(self, published: Table) -> Sequence[str | IfAny]:
+        """The temporary table ``hour_now``: the hours of ``touched``."""
+        readings = self._of_touched(published.name.sql("duckdb"))
+        place = place_of(self.sequence, published, self.per_hour)
+        counted, twins = self.once.least(readings), list[str]()
+        if place:
+            twins = [f"{_TABLE} hour_twins as {self.once.blocks(readings, place)}"]
+            counted = self.once.outside(readings, place, "hour_twins")
+        few = self._of_few(published)
+        many = (
+            f"{_TABLE} hour_many as select 1 as one from hour_now where readings > {FEW_READINGS}"
+        )
+        again = (many, IfAny("hour_many", self._now(counted))) if few else ()
+        return (*twins, *self._now(counted, few), *again)
+
+    def _now(self, counted: str, of_few: Collection[str] = ()) -> tuple[str, str]:
+        return (
+            f"{_TABLE} hour_sums as {self.sums(counted, of_few)}",
+            f"{_TABLE} hour_now as {self.hours('select * from hour_sums', of_few)}",
+        )
+
+    def _of_few(self, published: Table) -> list[str]:
+        """Axes whose values, and an hour's number of them, are so small that floats are exact."""
+        most = {
+            axis: max(abs(column.minimum or 0), abs(column.maximum or 0)) * self.steps
+            for axis, name in self.axes.items()
+            for column in [published.by_name[name]]
+        }
+        is_few = self.per_hour <= FEW_READINGS
+        return [axis for axis, steps in most.items() if is_few and steps <= FEW_STEPS]
 
     def lineage(self) -> Mapping[str, Sequence[str]]:
         """Which reading columns an hour's columns are computed of."""
@@ -198,18 +252,18 @@ class HourlyStats:
         """Columns of the readings that are taken as they are."""
         return [self.instant, *self._carried]
 
-    @property
-    def _moments(self) -> list[Moments]:
-        return [Moments(axis) for axis in self.axes]
+    def _moments(self, of_few: Collection[str] = ()) -> list[Moments]:
+        return [Moments(axis, axis in of_few) for axis in self.axes]
 
-    def _sums(self) -> dict[str, Sum]:
-        squares = " + ".join(f"{m.column('x')} * {m.column('x')}" for m in self._moments)
+    def _sums(self, of_few: Collection[str]) -> dict[str, Sum]:
+        moments = self._moments(of_few)
+        squares = " + ".join(f"{m.column('x')} * {m.column('x')}" for m in moments)
         own_rms = Moments("own_rms")
         sums = {
             "readings": Sum("sum", "count(*)"),
             "last_reading_at": Sum("max", f"max({_q(self.instant)})"),
             **{name: Sum("max", f"max({_q(name)})") for name in self._carried},
-            **{f"{m.name}_{of}": one for m in self._moments for of, one in m.sums().items()},
+            **{f"{m.name}_{of}": one for m in moments for of, one in m.sums().items()},
             "pvs_squared": Sum("max", f"max({squares})"),
         }
         if self.rms:
@@ -223,7 +277,7 @@ class HourlyStats:
     def _told(self) -> dict[str, str]:
         """Columns of an hour that are computed, from ``_sums`` and what follows from them."""
         steps = f"cast({self.steps} as double)"
-        peaks = ", ".join(m.peak for m in self._moments)
+        peaks = ", ".join(m.peak for m in self._moments())
         of_axes = f"sqrt({exact('pvs_squared')}) / {steps}"
         told = {
             self.sensor: _q(self.sensor),
@@ -239,7 +293,7 @@ class HourlyStats:
             told["rms_mm_s"] = Moments("own_rms").rms(steps)
         if self.battery:
             told["battery_min_v"] = f"cast(own_battery as double) / {steps}"
-        for axis in self._moments:
+        for axis in self._moments():
             told |= {f"{axis.name}_{of}": text for of, text in _of_axis(axis, steps).items()}
         return told
 
