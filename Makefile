@@ -75,6 +75,7 @@ lock:  ## pin anew; needs uv
 	@$(LOCK) --extra gcp pyproject.toml -o requirements-gcp.lock
 	@cp requirements-gcp.lock $(ADAPTER)/dbt-bigquery.txt
 	@cd $(ADAPTER) && $(LOCK) dbt-bigquery.in -o dbt-bigquery.txt
+	@$(LOCK) requirements-beam.in -o requirements-beam.lock
 
 clean: stop  ## forget all that the demo made
 	@rm -rf $(MALACATE_HOME) .env dbt/target dbt/logs

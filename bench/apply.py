@@ -178,7 +178,7 @@ def _dlt(file: Path, changes: Path) -> Run:
     loaded = dlt.resource(
         lambda: iter([_state_rows(changes)]), name="cycle", primary_key="id",
         write_disposition={"disposition": "merge", "strategy": "delete-insert"},
-        columns={"_position_lo": {"dedup_sort": "desc"}},
+        columns={"_position_lo": {"dedup_sort": "desc"}, "is_deleted": {"hard_delete": True}},
     )  # fmt: skip
     with tempfile.TemporaryDirectory(prefix="bench") as folder:
         pipeline = dlt.pipeline(

@@ -18,6 +18,7 @@ import apply
 import bigquery_side
 import pgoutput
 import slot
+import streams
 import ticks
 from rich.console import Console
 from rich.table import Table as Grid
@@ -168,8 +169,11 @@ def main() -> None:
     options.add_argument("--sizes", type=int, nargs=2, default=(1_000_000, 5_000_000))
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
-    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply", "slot")
+    parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply", "slot",
+             "streams")  # fmt: skip
     options.add_argument("--only", choices=parts)
+    options.add_argument("--minutes", type=float, default=0.0,
+                         help="of streams: watch the collector's memory so long")  # fmt: skip
     given = options.parse_args()
     small, large = given.sizes
     met = []
@@ -189,6 +193,8 @@ def main() -> None:
         met.append(bigquery(small, given.rounds))
     if given.only in (None, "slot"):
         slot.main(given.rounds)
+    if given.only in (None, "streams"):
+        streams.main(given.minutes)
     sys.exit(0 if all(met) else 1)
 
 

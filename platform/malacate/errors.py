@@ -77,6 +77,10 @@ class OutOfBudget(MalacateError):
     """A statement would cost more than its asset may spend; it was not run."""
 
 
+class PipelineFailed(MalacateError):
+    """A program that was to compute something elsewhere did not; nothing of it was published."""
+
+
 class OutOfResources(MalacateError):
     """The machine has no room, no file handle or no right left; what was done stands."""
 

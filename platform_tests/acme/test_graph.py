@@ -27,7 +27,7 @@ LAYERS = {"source": 3, "raw": 3, "silver": 2, "gold": 2, "ops": 2, "control": 2,
 """How many parts the key of an asset of each layer has."""
 SUFFIX = {
     "t": "_t", "kg": "_kg", "g/t": "_g_t", "t/h": ("tph", "_t_h"), "pct": "_pct", "m": "_m",
-    "s": "_s", "h": "_h", "mm/s": "_mm_s", "MPa": "_mpa",
+    "s": "_s", "h": "_h", "mm/s": "_mm_s", "mm2/s2": "_mm2_s2", "MPa": "_mpa",
     "L": "_l", "Hz": "_hz", "V": "_v", "degC": "_c",
 }  # fmt: skip
 ENDINGS = {"_at": ("timestamp", "timestamptz"), "_on": ("date",)}
@@ -171,14 +171,14 @@ def test_the_orchestrator_s_own_tools_are_content(command: tuple[str, ...]) -> N
 def test_every_sensor_and_schedule_ticks(
     location: dg.Definitions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for source in ("lab", "datastream", "geophones", "mobile"):
+    for source in ("lab", "datastream", "geophones", "mobile", "traces"):
         (tmp_path / "drops" / source).mkdir(parents=True)
     monkeypatch.setenv("MALACATE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("ACME_DROPS", str(tmp_path / "drops"))
     repository = location.get_repository_def()
     platform = Platform(targets=str(DEFS.parent / "targets.yaml"))
     bells = [one for one in repository.sensor_defs if one.name.endswith(("__drops", "__alarms"))]
-    assert len(bells) == 6
+    assert len(bells) == 7
     for bell in bells:
         with dg.build_sensor_context(
             repository_def=repository, resources={"platform": platform}

@@ -22,6 +22,10 @@ class Hook:
     def keys(self) -> list[str]:
         return [key for key, _, _ in self.came]
 
+    def named(self, what: str = "subject") -> list[str]:
+        """Of whom messages told: each time they came."""
+        return [one[what] for _, body, _ in self.came for one in body["incidents"]]
+
     def handler(self) -> type[BaseHTTPRequestHandler]:
         hook = self
 

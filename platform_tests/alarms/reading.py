@@ -24,6 +24,8 @@ TABLE = Table(
         Column("vert_mm_s", pa.float64(), unit="mm/s"),
         Column("freq_hz", pa.float64(), unit="Hz"),
         Column("battery_v", pa.float64(), unit="V"),
+        Column("pit", pa.string()),
+        Column("came_at", AT),
     ),
     extra_columns="ignore",
 )
@@ -38,6 +40,8 @@ class Reading:
     vert: float | None = 0.1
     freq: float | None = 8.0
     battery: float | None = 13.0
+    pit: str | None = None
+    came: int | None = None
 
     def json(self) -> bytes:
         return (
@@ -57,6 +61,7 @@ def rows(readings: Iterable[Reading]) -> pa.RecordBatch:
     columns = [
         [r.sensor for r in some], [r.at for r in some], [r.tran for r in some],
         [r.vert for r in some], [r.freq for r in some], [r.battery for r in some],
+        [r.pit for r in some], [r.came for r in some],
     ]  # fmt: skip
     schema = pa.schema([(c.name, c.type) for c in TABLE.columns])
     arrays = [pa.array(c, f.type, from_pandas=False) for c, f in zip(columns, schema, strict=True)]
@@ -86,6 +91,6 @@ def too_fast(readings: Iterable[Reading], limits: Limits) -> list[tuple[str, int
     return sorted(found)
 
 
-def watch(**changed: object) -> Watch:
+def watch(columns: Columns = COLUMNS, **changed: object) -> Watch:
     given = {"limits": (HOUSES,), "quiet_seconds": 60.0, **changed}
-    return Watch(TABLE, COLUMNS, **given)  # type: ignore[arg-type]
+    return Watch(TABLE, columns, **given)  # type: ignore[arg-type]

@@ -59,7 +59,7 @@ def test_an_exceedance_reaches_the_webhook_once_and_the_collector_ends_in_order(
             finally:
                 process.kill()
             assert process.returncode == 0, told
-            assert [body["sensor"] for _, body, _ in hook.came] == ["G1"]
+            assert [body["subject"] for _, body, _ in hook.came] == ["G1"]
             assert told.count("ALARM") == 1
             assert "s3cret" not in told
             assert len(alarms.standing(company.ingest.ledger, "pit/vibration")) == 1

@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 from platform_tests.alarms.reading import SECOND, Reading, rows, watch
 
 from malacate import crash
+from malacate.alarms.message import Message
 from malacate.alarms.sender import send_due
 from malacate.errors import SourceUnreachable
-from malacate.ledger import alarms
+from malacate.ledger import alarms, outbox
 from malacate.ledger.ledger import Ledger
 from malacate.ledger.tables import ALARM
 
@@ -55,8 +56,8 @@ def note(ledger: Ledger, *some: Reading, **changed: object) -> int:
 
 def told_by(ledger: Ledger) -> Told:
     told: Told = []
-    send_due(ledger, "log", lambda alarm: told.append(dict(alarm)))
-    return told
+    send_due(ledger, "log", lambda message: told.extend(map(dict, message.alarms)))
+    return sorted(told, key=lambda one: (one["opened_us"], one["subject"], one["rule"]))
 
 
 def spans(ledger: Ledger) -> list[tuple[str, int, int]]:
@@ -108,7 +109,7 @@ def test_what_joins_two_episodes_opens_none_and_what_was_not_told_of_the_second_
     assert note(ledger, fast("G1", 50)) == 0
     assert spans(ledger) == [("G1", 0, 100)]
     assert told_by(ledger) == []
-    assert {row["state"] for row in alarms.alarms(ledger)} == {"sent", "joined"}
+    assert {row["state"] for row in outbox.states(ledger)} == {"sent", "joined"}
 
 
 def test_a_key_is_of_the_data_alone(tmp_path: Path) -> None:
@@ -176,10 +177,10 @@ def test_whatever_order_copies_and_kills_an_episode_is_one_incident(
 
     told: Told = []
 
-    def channel(alarm: dict[str, Any]) -> None:
+    def channel(message: Message) -> None:
         if next(left, "") == "fails":
             raise SourceUnreachable("no", "Wait.", reason="unreachable")
-        told.append(dict(alarm))
+        told.extend(map(dict, message.alarms))
 
     with new_ledger() as url, pytest.MonkeyPatch.context() as patch:
         patch.setattr(crash, "point", point)
@@ -195,7 +196,7 @@ def test_whatever_order_copies_and_kills_an_episode_is_one_incident(
             waiting.pop()
             with suppress(Killed, SourceUnreachable):
                 send_due(Ledger(url), "log", channel, lease_seconds=0.0)
-        while alarms.due(Ledger(url), ["log"]):
+        while outbox.due(Ledger(url), ["log"]):
             with suppress(Killed, SourceUnreachable):
                 send_due(Ledger(url), "log", channel, lease_seconds=0.0)
         expected = {

@@ -102,7 +102,7 @@ def test_the_newest_reading_of_each_sensor_is_what_was_heard() -> None:
         Reading(None, 8),
         Reading("G2", None),
     ]
-    assert rules.heard(rows(some), COLUMNS) == {"G1": 5, "G2": 9}
+    assert rules.heard(rows(some), COLUMNS) == {"G1": (5, 5), "G2": (9, 9)}
 
 
 @pytest.mark.parametrize(

@@ -30,6 +30,8 @@ from platform_tests.emulators.parts import (
     PUBSUB_SOURCE,
     Part,
 )
+from platform_tests.hours.beam_part import BEAM
+from platform_tests.hours.beam_part import install as _with_beam
 
 _IMPORT = "from duckdb_extensions import import_extension as i; i('spatial'); i('avro')"
 
@@ -126,6 +128,7 @@ PARTS: dict[Part, Callable[[Part], None]] = {
     KAFKA: _from_maven,
     PUBSUB: _from_our_go,
     DBT: _with_adapter,
+    BEAM: _with_beam,
 }
 
 if __name__ == "__main__":

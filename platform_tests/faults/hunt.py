@@ -3,7 +3,14 @@
 from collections.abc import Callable
 from pathlib import Path
 
-from platform_tests.faults import bigquery_yard, cases, mutants_of_bigquery, mutants_of_cdc
+from platform_tests.faults import (
+    bigquery_yard,
+    cases,
+    mutants_of_bigquery,
+    mutants_of_cdc,
+    mutants_of_streams,
+    streams,
+)
 from platform_tests.faults.bars import Run
 from platform_tests.faults.bigquery_unknown import bigquery_cases
 from platform_tests.faults.cases import Case, Size
@@ -19,9 +26,13 @@ SEED = 7
 
 
 def to_plant() -> list[str]:
-    """All mutants; those of BigQuery where its emulator is installed."""
-    is_there = bigquery_yard.is_installed()
-    return [name for name in MUTANTS if is_there or name not in mutants_of_bigquery.MUTANTS]
+    """All mutants; those of BigQuery and of streams where the other side is installed."""
+    left_out = set[str]()
+    if not bigquery_yard.is_installed():
+        left_out |= mutants_of_bigquery.MUTANTS.keys()
+    if not streams.is_installed():
+        left_out |= mutants_of_streams.MUTANTS.keys()
+    return [name for name in MUTANTS if name not in left_out]
 
 
 def planted_bugs(run: Run, found: Callable[[str, str], None]) -> list[str]:
@@ -106,6 +117,7 @@ SEEN_BY: dict[str, str | tuple[str, ...]] = {
     "skipped_bytes_dropped": "skip killed",
     **mutants_of_bigquery.SEEN_BY,
     **mutants_of_cdc.SEEN_BY,
+    **mutants_of_streams.SEEN_BY,
 }
 """The histories that are tried first, and alone: who knows where a bug shows saves the search."""
 
@@ -114,6 +126,8 @@ def _of_files(mutant: str) -> list[Case]:
     size = Size(is_long=False)
     if mutant in mutants_of_cdc.MUTANTS:
         return _of_cdc(size, mutant)
+    if mutant in mutants_of_streams.MUTANTS:
+        return streams.stream_cases(SEED, mutant)
     return [
         *event_cases(SEED, mutant), *unknown_cases(2, SEED, mutant),
         *policy_cases(size, SEED, mutant), *transfer_cases(size, mutant),

@@ -7,7 +7,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
-from platform_tests.faults import mutants_of_bigquery, mutants_of_cdc, mutants_of_files
+from platform_tests.faults import (
+    mutants_of_bigquery,
+    mutants_of_cdc,
+    mutants_of_files,
+    mutants_of_streams,
+)
 
 from malacate import crash
 from malacate import ingest as ingest_module
@@ -196,5 +201,8 @@ MUTANTS: dict[str, Callable[[], None]] = {
         copied_in_place, input_deleted_before_proof, nobody_fenced, known_by_name_only,
         position_before_the_rows, manifest_before_parts, inserted_by_place, rejects_dropped,
     )
-} | mutants_of_files.MUTANTS | mutants_of_bigquery.MUTANTS | mutants_of_cdc.MUTANTS  # fmt: skip
+} | {
+    **mutants_of_files.MUTANTS, **mutants_of_bigquery.MUTANTS,
+    **mutants_of_cdc.MUTANTS, **mutants_of_streams.MUTANTS,
+}  # fmt: skip
 """By name; a worker plants the one that its orders name."""

@@ -37,7 +37,7 @@ OF_SLOTS = {"slot_created", "peeked", "slot_before_advance", "slot_advanced"}
 OF_STREAMS = {"collected_before_file", "collected_file", "collected_acknowledged"}
 """Points that only a stream's collector passes: ``platform_tests/streams`` kills there."""
 
-OF_ALARMS = {"alarm_noted", "alarm_sent"}
+OF_ALARMS = {"alarm_noted", "alarm_taken", "alarm_sent"}
 """Points on the way of an alarm: ``platform_tests/alarms`` kills there."""
 
 READS_PASS_TOO = ("tx_marker", "committed")

@@ -1,8 +1,17 @@
 import io
+import os
 import re
+import time
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
+from http.client import HTTPConnection
+from itertools import count
 from pathlib import Path
+from threading import Event, Thread
+from typing import Any
 
+import obstore
 import pyarrow as pa
 import pytest
 from platform_tests.lake.yards import BATCH, SCHEMA, Yard, landing, rows
@@ -196,6 +205,70 @@ def test_a_landing_that_is_withdrawn_leaves_nothing(yard: Yard, lake: Lake) -> N
     for _ in range(2):
         lake.withdraw(one)
     assert (lake.landed("raw_lab", "rock", BATCH), yard.files) == (None, [])
+
+
+def test_who_reads_while_it_is_replaced_sees_one_content_whole(yard: Yard, lake: Lake) -> None:
+    path, is_over = "final/ml/hours/manifest.json", Event()
+    contents = [bytes([65 + number]) * 5_000 * (number + 1) for number in range(4)]
+    lake.replace(path, contents[0])
+    seen: list[bytes | None] = []
+
+    def look() -> None:
+        other = yard.elsewhere()
+        while not is_over.is_set():
+            seen.append(other.content(path))
+
+    reader = Thread(target=look)
+    reader.start()
+    for number in range(60):
+        lake.replace(path, contents[number % 4])
+        time.sleep(0.02)
+    is_over.set()
+    reader.join()
+    assert len(seen) > 1
+    assert set(seen) <= set(contents)
+    assert (yard.files, lake.content(path)) == ([path], contents[3])
+
+
+def test_a_replacement_that_dies_between_its_steps_leaves_the_old_or_the_new_whole(
+    yard: Yard, lake: Lake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = "final/ml/hours/1.parquet"
+    lake.replace(path, b"old")
+    for step in count(1):
+        with monkeypatch.context() as patch, suppress(Killed):
+            dying(patch, step)
+            lake.replace(path, b"new")
+            break
+        assert yard.elsewhere().content(path) in (b"old", b"new")
+        beside = [other for other in yard.files if other != path]
+        assert all(other.startswith(f"{path}.") for other in beside)
+        lake.replace(path, b"old")
+    assert yard.elsewhere().content(path) == b"new"
+    assert step > 1
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing runs after it."""
+
+
+def dying(patch: pytest.MonkeyPatch, step: int) -> None:
+    """Whatever changes a folder or asks a service dies at the ``step``-th time."""
+    left = count(1)
+
+    def dies(real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*asked: Any, **named: Any) -> Any:
+            if next(left) == step:
+                raise Killed
+            return real(*asked, **named)
+
+        return call
+
+    patch.setattr("obstore.put", dies(obstore.put))
+    patch.setattr("os.fsync", dies(os.fsync))
+    patch.setattr(Path, "replace", dies(Path.replace))
+    patch.setattr("http.client.HTTPConnection.putrequest", dies(HTTPConnection.putrequest))
+    patch.setattr("http.client.HTTPConnection.getresponse", dies(HTTPConnection.getresponse))
 
 
 def test_a_manifest_of_an_earlier_version_is_read(lake: Lake) -> None:

@@ -17,7 +17,8 @@ from malacate.alarms.collected import Pass
 from malacate.components.alarm_rules import watches
 from malacate.errors import ConfigError
 from malacate.formats import FileFormat
-from malacate.ledger import alarms
+from malacate.ledger import alarms, outbox
+from malacate.ledger.aside import put_aside
 from malacate.sources.streams.collector import Collector
 from malacate.sources.streams.message import Message, as_file
 from malacate.sources.streams.transport import Bounds
@@ -113,7 +114,7 @@ def test_loaded_readings_are_judged_sent_and_shown(
     assert (told["open_ppv_houses"], told["open_battery"]) == (1, 1)
     assert told["newest"].startswith("G2: battery at 11.00 V")
     assert "G1" in told["incidents"]
-    assert {body["sensor"] for _, body, _ in hook.came} == {"G1", "G2"}
+    assert {body["subject"] for _, body, _ in hook.came} == {"G1", "G2"}
     again = run_to_end(pit, [OPS], instance).metadata(OPS)
     assert (again["batches_judged"], again["incidents_opened"]) == (0, 0)
     drop(pit, "b", fast("G1", 90), fast("G1", 0), Reading("G2", 5000 * SECOND))
@@ -152,10 +153,57 @@ def test_an_alarm_that_nobody_takes_fails_a_check_and_is_asked_for_again(
     os.environ["PIT_HOOK"] = hook.url
     ledger = pit.ingest.ledger
     (row,) = alarms.standing(ledger, "pit/vibration")
-    alarms.mark_failed(ledger, row["key"], "${PIT_HOOK}", "x", 0.0)
+    outbox.mark_failed(ledger, row["key"], "${PIT_HOOK}", "x", 0.0)
     assert isinstance(tick(pit, instance), dg.RunRequest)
     assert run_to_end(pit, [OPS], instance).failed() == set()
     assert hook.keys() == [row["key"]]
+
+
+HOUR = 3600
+
+
+def test_of_a_long_history_what_is_news_is_told_and_the_rest_is_shown(
+    pit: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    for hour in range(0, 200, 20):
+        drop(pit, f"{hour:03}", fast("G1", hour * HOUR), Reading("G2", hour * HOUR * SECOND))
+    told = run_to_end(pit, [VIBRATION, OPS], instance)
+    shown = told.metadata(OPS)
+    assert (shown["batches_judged"], shown["incidents_opened"]) == (10, 10)
+    assert [opened[:13] for opened in hook.named("opened_at")] == [
+        "1970-01-06T00", "1970-01-06T20", "1970-01-07T16", "1970-01-08T12"
+    ]  # fmt: skip
+    assert shown["incidents"].count("stale") == 6
+    assert told.failed() == set()
+
+
+def test_after_the_ledger_was_lost_what_is_news_is_told_again_under_its_key_and_nothing_older(
+    pit: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    for hour in range(0, 200, 20):
+        drop(pit, f"{hour:03}", fast("G1", hour * HOUR), fast("G1", hour * HOUR + 30))
+    drop(pit, "calm", Reading("G2", 180 * HOUR * SECOND))
+    run_to_end(pit, [VIBRATION, OPS], instance)
+    first = hook.keys()
+    hook.came.clear()
+    drop(pit, "late", fast("G3", 181 * HOUR))
+    run_to_end(pit, [VIBRATION], instance)
+    put_aside(f"sqlite:///{pit.folder}/home/ledger.sqlite", "lost")
+    pit.ingest.rebuild(pit.route(VIBRATION))
+    run_to_end(pit, [OPS], instance)
+    assert set(first) < set(hook.keys())
+    assert len(hook.keys()) == len(set(hook.keys())) == len(first) + 1
+    assert len(first) == 4
+
+
+def test_120_sensors_that_feel_a_blast_are_one_message(
+    pit: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    drop(pit, "blast", *(fast(f"G{n:03}", n // 4) for n in range(120)))
+    told = run_to_end(pit, [VIBRATION, OPS], instance).metadata(OPS)
+    assert (told["incidents_opened"], told["open_incidents"]) == (120, 120)
+    assert len(hook.came) == 1
+    assert sorted(hook.named()) == [f"G{n:03}" for n in range(120)]
 
 
 def tick(pit: Company, instance: dg.DagsterInstance) -> Any:
@@ -185,6 +233,9 @@ def test_its_sensor_asks_only_where_there_is_something(
         ("battery: battery_v", "battery: dom_freq", "dom_freq"),
         ("quiet_seconds: 60", "quiet_seconds: 0", "greater than 0"),
         ("quiet_seconds: 60", "calm_seconds: 60", "calm_seconds"),
+        ("quiet_seconds: 60", "tell_within_hours: 0", "greater than 0"),
+        ("quiet_seconds: 60", "site: nowhere", "cannot be judged by 'nowhere'"),
+        ("quiet_seconds: 60", "received: never", "cannot be judged by 'never'"),
     ],
 )
 def test_a_mistake_is_told_when_the_declaration_is_read(

@@ -77,6 +77,10 @@ class MemoryStore:
         data.seek(0)
         return self.put(name, data.read())
 
+    def replace(self, name: str, data: BinaryIO) -> None:
+        data.seek(0)
+        self.put(name, data.read())
+
     def remove(self, name: str, version: str) -> bool:
         is_same = name in self.objects and self.objects[name][0].version == version
         if is_same:

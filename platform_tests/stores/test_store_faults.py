@@ -124,6 +124,22 @@ def test_create_is_exactly_once_whatever_happens_to_the_answer(
         behind.store.create("a.bin", BytesIO(DATA))
 
 
+@pytest.mark.parametrize("kind", ["drop_before", "drop_after"])
+@pytest.mark.parametrize("times", [1, 99])
+def test_a_replacement_without_an_answer_leaves_the_old_or_the_new_whole(
+    behind: Behind, kind: Kind, times: int
+) -> None:
+    behind.put("a.csv", DATA)
+    behind.proxy.inject(Fault(kind, _is_write, times))
+    if times == 1:
+        behind.store.replace("a.csv", BytesIO(DATA[::-1]))
+    else:
+        with pytest.raises(SourceUnreachable, match="does not answer"):
+            behind.store.replace("a.csv", BytesIO(DATA[::-1]))
+    stands = DATA if (kind, times) == ("drop_before", 99) else DATA[::-1]
+    assert read(behind.plain, behind.plain.head("a.csv")) == stands
+
+
 def test_a_lost_answer_is_told_from_another_writer_of_the_same_bytes(behind: Behind) -> None:
     behind.put("a.bin", DATA)
     behind.proxy.inject(Fault("drop_after", _is_write, times=1))

@@ -273,6 +273,20 @@ def test_of_many_that_create_at_once_one_wins(place: Yard) -> None:
     assert [read(place.store, place.store.head("lock"))] == won
 
 
+def test_a_replacement_is_whole_and_a_version_of_its_own(place: Yard) -> None:
+    for data in (b"first", b"", b"third, and longer"):
+        place.store.replace("day/a.csv", BytesIO(data))
+        assert read(place.store, place.store.head("day/a.csv")) == data
+    place.put("day/a.csv", b"a supplier's")
+    old = place.store.head("day/a.csv")
+    place.store.replace("day/a.csv", BytesIO(b"ours"))
+    with pytest.raises(Superseded), place.store.open("day/a.csv", old.version):
+        pass
+    assert names(place.store) == ["day/a.csv"]
+    with pytest.raises(SourceUnreachable):
+        place.missing.replace("a.csv", BytesIO(b"x"))
+
+
 def test_only_the_version_that_is_meant_is_removed(place: Yard) -> None:
     place.put("a.csv", b"old")
     old = place.store.head("a.csv")

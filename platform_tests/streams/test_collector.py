@@ -258,7 +258,12 @@ def test_a_url_names_a_transport(url: str, address: Address) -> None:
     assert Address.of(url) == address
 
 
-@pytest.mark.parametrize("url", ["amqp://h/q", "mqtt://h", "mqtt:///t", "h:1/t", ""])
+NO_ADDRESSES = [
+    "amqp://h/q", "mqtt://h", "mqtt:///t", "h:1/t", "", "mqtt://h/mine/#/v", "mqtt://h/mine/v+",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_a_url_that_names_none_is_refused(url: str) -> None:
     with pytest.raises(ConfigError):
         connect(url, "name", Bounds())

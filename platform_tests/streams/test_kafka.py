@@ -24,7 +24,7 @@ from platform_tests.streams.collecting import (
 
 from malacate.errors import Fenced, SourceUnreachable
 from malacate.sources.streams.kafka import KafkaTransport
-from malacate.sources.streams.transport import Bounds, Transport, connect
+from malacate.sources.streams.transport import Bounds, Transport, connect, probe
 
 TOPIC = "vibration"
 BOUNDS = {"messages": 500, "seconds": 0.3}
@@ -184,3 +184,21 @@ def test_a_broker_that_is_away_is_told(tmp_path: Path) -> None:
             broker.start()
             publish(broker, range(1, 2))
             assert received(transport, 1)[0].data == payload(1)
+
+
+def test_a_probe_tells_of_the_topic_without_joining_the_group(
+    broker: Broker, tmp_path: Path
+) -> None:
+    url = f"kafka://{broker.url}/{TOPIC}"
+    with pytest.raises(SourceUnreachable, match="no such topic"):
+        probe(url, "vibration")
+    publish(broker, range(10))
+    assert probe(url, "vibration") == "1 partitions, 0 of them collected before"
+    collecting = collector(broker, tmp_path)
+    with collecting.running():
+        assert collecting.holds(range(10))
+        assert waited(lambda: "1 of them" in probe(url, "vibration"))
+        assert collecting.end() == 0
+    broker.kill()
+    with pytest.raises(SourceUnreachable):
+        probe(url, "vibration")

@@ -27,7 +27,7 @@ from platform_tests.streams.collecting import (
 
 from malacate.errors import Fenced, SourceUnreachable
 from malacate.sources.streams.mqtt import MqttTransport
-from malacate.sources.streams.transport import Bounds, Transport, connect
+from malacate.sources.streams.transport import Bounds, Transport, connect, probe
 
 TOPIC = "mine/north/vibration"
 BOUNDS = {"messages": 500, "seconds": 0.3}
@@ -143,8 +143,10 @@ def test_kills_of_the_broker_lose_nothing_that_it_has_kept(broker: Broker, tmp_p
 def saved(broker: Broker) -> None:
     """Mosquitto writes what it keeps at this signal, and else now and then."""
     assert broker.process is not None
+    kept = broker.folder / "mosquitto.db"
+    before = kept.stat().st_mtime_ns if kept.exists() else 0
     broker.process.send_signal(signal.SIGUSR1)
-    time.sleep(0.5)
+    assert waited(lambda: kept.exists() and kept.stat().st_mtime_ns > before)
 
 
 def listening(transport: Transport) -> None:
@@ -261,3 +263,46 @@ def is_there(broker: Broker, transport: Transport) -> bool:
     with suppress(SourceUnreachable):
         return bool(transport.receive(1, 1.0))
     return False
+
+
+def test_a_probe_takes_nothing_from_a_collector_that_runs(broker: Broker, tmp_path: Path) -> None:
+    collecting = collector(broker, tmp_path)
+    subscribed(broker, collecting)
+    with collecting.running():
+        assert waited(collecting.has_started)
+        publish(broker, range(1000))
+        for _ in range(3):
+            told = probe(f"{broker.url}/mine/+/vibration", "vibration")
+            assert told == "it answers, and lets us subscribe to mine/+/vibration"
+        publish(broker, range(1000, 2000))
+        assert collecting.holds(range(2000))
+        assert collecting.end() == 0
+    assert "disconnected" not in collecting.log
+
+
+def test_a_probe_tells_what_a_broker_refuses(tmp_path: Path) -> None:
+    with (
+        parts.mosquitto(tmp_path / "closed", allow_anonymous="false") as broker,
+        pytest.raises(SourceUnreachable, match="Not authorized"),
+    ):
+        probe(f"{broker.url}/mine/+/vibration", "vibration")
+
+
+def test_a_session_that_the_broker_forgot_is_told(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with (
+        parts.mosquitto(tmp_path / "broker", persistence="false") as broker,
+        heard(broker) as transport,
+    ):
+        assert caplog.text.count("no session of ours") == 1
+        broker.kill()
+        broker.start()
+        assert waited(lambda: is_there(broker, transport))
+        assert caplog.text.count("no session of ours") == 2
+    with parts.mosquitto(tmp_path / "other") as broker:
+        with heard(broker):
+            pass
+        caplog.clear()
+        with heard(broker):
+            assert "no session" not in caplog.text

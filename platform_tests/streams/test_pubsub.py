@@ -22,7 +22,7 @@ from platform_tests.streams.collecting import (
 
 from malacate.errors import SourceUnreachable
 from malacate.sources.streams import pubsub as module
-from malacate.sources.streams.transport import Bounds, Transport, connect
+from malacate.sources.streams.transport import Bounds, Transport, connect, probe
 
 TOPIC, SUBSCRIPTION = "projects/mine/topics/vibration", "projects/mine/subscriptions/vibration"
 ORDERED = PublisherOptions(enable_message_ordering=True)
@@ -148,3 +148,13 @@ def test_a_subscription_that_is_missing_is_told(broker: Broker) -> None:
     with pytest.raises(SourceUnreachable, match="pubsub://mine/nowhere"):
         missing.receive(1, 1.0)
     missing.close()
+
+
+def test_a_probe_tells_of_the_subscription(broker: Broker) -> None:
+    assert probe("pubsub://mine/vibration", "") == f"it stands, of {TOPIC}"
+    with pytest.raises(SourceUnreachable, match="other"):
+        probe("pubsub://mine/other", "")
+    with pubsub_v1.PublisherClient() as publisher:
+        publisher.delete_topic(topic=TOPIC)
+    with pytest.raises(SourceUnreachable, match="deleted"):
+        probe("pubsub://mine/vibration", "")

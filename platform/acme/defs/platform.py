@@ -18,13 +18,14 @@ from malacate.orchestration.warehouse_cost import warehouse_cost
 FILES = (
     "raw/lab/rock_quality",
     "raw/geophones/vibration",
+    "raw/traces/trace",
     "raw/datastream/haul_cycle_changes",
     "raw/datastream/status_event_changes",
     "raw/mobile/issue_event",
 )
 """Tables of files."""
 
-WATCHED = ("raw/geophones/vibration",)
+WATCHED = ("raw/geophones/vibration", "raw/mobile/issue_event")
 """Tables that have alarms."""
 
 

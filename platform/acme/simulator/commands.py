@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from acme.simulator.mine import Mine, Systems, TickReport
+from acme.simulator.world import World
 from malacate.orchestration import environment
 
 simulate = typer.Typer(help="A mine's source systems on this machine.", no_args_is_help=True)
@@ -65,6 +66,33 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
     state = json.loads(known.read_text()) if known.exists() else {}
     running = mine.is_running()
     _answer({"running": running, **state, **(_named(mine.systems()) if running else {})}, as_json)
+
+
+@simulate.command()
+def stream(
+    url: Annotated[str, typer.Option(help="mqtt://host:port/path; topics are below the path.")],
+    seconds: Annotated[int, typer.Option(min=1, help="Seconds of the mine's time.")] = 60,
+    speed: Annotated[float, typer.Option(min=0.01, help="So many of them in a second.")] = 1.0,
+    hour: Annotated[int, typer.Option(help="Hour of the mine at which they begin.")] = 5,
+    saved_seconds: Annotated[
+        float,
+        typer.Option(min=0, help="A broker that answers has saved what it took so long before."),
+    ] = 5.0,
+    seed: Annotated[int, typer.Option(help="The same seed tells the same.")] = 7,
+    home: Home = None,
+    as_json: AsJson = False,
+) -> None:
+    """Publish what the geophones tell each second, until the broker has it; note what is true.
+
+    It waits for a broker that is away, and for one to which nobody is subscribed yet.
+    """
+    from acme.simulator import stream as streamed
+
+    live = streamed.Live(World(seed), hour, seconds)
+    truth = _home(home) / "mine" / "truth" / "stream"
+    sent = streamed.publish(live, url, speed, saved_seconds)
+    streamed.note_truth(live, truth)
+    _answer({"messages": sent, "truth": str(truth)}, as_json)
 
 
 def started(seed: int = 7, scale: float = 1.0, home: Path | None = None) -> Systems:

@@ -88,11 +88,11 @@ def is_fast(hour: int) -> bool:
     return hour % 6 == 5
 
 
-def minute(world: World, hour: int, number: int) -> Minute:
+def minute(world: World, hour: int, number: int, per_minute: int = READINGS_PER_MINUTE) -> Minute:
     """The readings of one minute: some are missing, some come twice, a few are wrong."""
     rng = world.rng("vibration", hour, number)
-    sensor = np.repeat(np.arange(SENSORS), READINGS_PER_MINUTE)
-    slot = np.tile(np.arange(READINGS_PER_MINUTE), SENSORS)
+    sensor = np.repeat(np.arange(SENSORS), per_minute)
+    slot = np.tile(np.arange(per_minute), SENSORS)
     is_silent = (sensor == SILENT) & (hour >= SILENT_FROM)
     kept = (rng.random(len(sensor)) >= _MISSING) & ~is_silent
     sensor, slot = sensor[kept], slot[kept]
@@ -102,7 +102,7 @@ def minute(world: World, hour: int, number: int) -> Minute:
     is_ahead = (sensor == FAST) & is_fast(hour)
     bad = _spoil(rng, values, number, np.flatnonzero(~is_ahead))
     order = np.concatenate([np.arange(len(sensor)), _told_twice(rng, len(sensor), number)])
-    period_s = 60 // READINGS_PER_MINUTE
+    period_s = 60 // per_minute
     seconds = (world.end_s + hour * HOUR + number * 60 + slot * period_s)[order]
     rows = {
         "sensor_id": columns.picked(IDS, sensor[order]),

@@ -16,7 +16,7 @@ from pathlib import Path
 import psycopg
 import pyarrow as pa
 
-from acme.simulator import datastream, geophones, lab, phones
+from acme.simulator import datastream, geophones, lab, phones, traces
 from acme.simulator.drops import as_json, deliver
 from acme.simulator.history import history
 from acme.simulator.hour import live
@@ -148,6 +148,7 @@ class Mine:
             lab.RockFile(world, number).deliver(self._drops / "lab", self._truth.folder)
         for hour in geophones.hours_of_history(world):
             geophones.deliver_hour(world, self._drops / "geophones", self._truth.folder, hour)
+        traces.deliver_hour(world, self._drops / "traces", self._truth.folder, -1)
         phones.deliver_history(world, self._drops / "mobile", self._truth.folder)
         self._truth.note_state(world, 0)
 
@@ -192,6 +193,7 @@ class Mine:
             "lab": [file.deliver(self._drops / "lab", truth) for file in lab.due(world, tick)],
             "geophones": geophones.deliver_hour(world, vibration, truth, hour)
             + geophones.deliver_late(world, vibration, truth, hour - 1),
+            "traces": traces.deliver_hour(world, self._drops / "traces", truth, hour),
             "mobile": phones.deliver_hour(world, self._drops / "mobile", truth, hour),
         }
 

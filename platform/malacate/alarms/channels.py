@@ -1,23 +1,22 @@
-"""Where an alarm is told: a line of the log, or a webhook.
+"""Where alarms are told: a line of the log, or a webhook.
 
 A channel is called by what a declaration says: ``log``, or a reference ``${NAME}`` to the URL of a
 webhook. The URL itself is a secret: it is neither kept nor told.
 """
 
 import logging
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
 
 import httpx
 
-from malacate.alarms.rules import instant
+from malacate.alarms.message import Message
 from malacate.errors import MalacateError, SourceUnreachable
 
 LOG = "log"
 TIMEOUT_SECONDS = 10.0
 
-Channel = Callable[[Mapping[str, Any]], None]
-"""Tells an alarm, or raises ``SourceUnreachable``. It may be told the same again: under one key."""
+Channel = Callable[[Message], None]
+"""Tells a message, or raises ``SourceUnreachable``. It may be told the same again: by its key."""
 
 _log = logging.getLogger("malacate.alarms")
 
@@ -30,9 +29,9 @@ def channel(name: str, resolve: Callable[[str], str]) -> Channel:
     return to_log if name == LOG else webhook(name, resolve(name))
 
 
-def to_log(alarm: Mapping[str, Any]) -> None:
+def to_log(message: Message) -> None:
     """One line, with the beginning of the key."""
-    _log.warning("ALARM %s %s", alarm["key"][:12], alarm["told"])
+    _log.warning("ALARM %s %s", message.key[:12], message.text)
 
 
 def webhook(name: str, url: str) -> Channel:
@@ -42,10 +41,10 @@ def webhook(name: str, url: str) -> Channel:
     """
     client = httpx.Client(timeout=TIMEOUT_SECONDS)
 
-    def send(alarm: Mapping[str, Any]) -> None:
+    def send(message: Message) -> None:
         try:
             answer = client.post(
-                url, json=payload(alarm), headers={"Idempotency-Key": alarm["key"]}
+                url, json=message.payload, headers={"Idempotency-Key": message.key}
             )
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise _untold(name, type(error).__name__) from None
@@ -53,21 +52,6 @@ def webhook(name: str, url: str) -> Channel:
             raise _untold(name, f"HTTP {answer.status_code}")
 
     return send
-
-
-def payload(alarm: Mapping[str, Any]) -> dict[str, Any]:
-    """What a webhook is sent."""
-    return {
-        "key": alarm["key"],
-        "table": f"raw/{alarm['watch']}",
-        "rule": alarm["rule"],
-        "sensor": alarm["subject"],
-        "opened_at": instant(alarm["opened_us"]),
-        "value": alarm["value"],
-        "limit": alarm["bound"],
-        "unit": alarm["unit"],
-        "text": alarm["told"],
-    }
 
 
 def _untold(name: str, actual: str) -> MalacateError:

@@ -5,6 +5,8 @@ The episodes are the same whatever the order in which exceedances come, however 
 whatever parts. Which reading names an incident is not: it is the first that was known when it
 opened. So a late exceedance within an episode, or a quiet time from it, opens nothing; one that
 joins two episodes makes the later part of the earlier, and both may have been told by then.
+
+What rows raise is no episode: it is named by its subject, and once for ever.
 """
 
 import hashlib
@@ -17,13 +19,17 @@ from malacate.alarms.rules import Exceedance
 
 @dataclass(frozen=True, order=True)
 class Incident:
-    """An episode as it is known; ``opened`` is what opened it, if it was opened just now."""
+    """An episode as it is known; ``opened`` is what opened it, if it was opened just now.
+
+    ``came_us`` is when the newest of it became known, ``None`` where nothing says.
+    """
 
     first_us: int
     last_us: int
     key: str
     rule: str
     subject: str
+    came_us: int | None = None
     opened: Exceedance | None = None
 
 
@@ -37,7 +43,12 @@ class Folded:
 
 def key_of(watch: str, opened: Exceedance) -> str:
     """An incident's name, of the data alone."""
-    parts = (watch, opened.rule, opened.subject, str(opened.first_us))
+    return key_of_raised(watch, opened, str(opened.first_us))
+
+
+def key_of_raised(watch: str, raised: Exceedance, *more: str) -> str:
+    """The name of what rows raise: whichever of them says so."""
+    parts = (watch, raised.rule, raised.subject, *more)
     return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
@@ -57,7 +68,10 @@ def fold(
             known = sorted(one for one in episode if one.opened is None)
             first = known[0] if known else episode[0]
             whole = replace(
-                first, first_us=episode[0].first_us, last_us=max(one.last_us for one in episode)
+                first,
+                first_us=episode[0].first_us,
+                last_us=max(one.last_us for one in episode),
+                came_us=_newest([one.came_us for one in episode]),
             )
             joined |= {one.key: first.key for one in known[1:]}
             if not known or whole != first:
@@ -65,8 +79,18 @@ def fold(
     return Folded(tuple(changed), joined)
 
 
+def incident(key: str, one: Exceedance) -> Incident:
+    """The incident that an exceedance opens."""
+    return Incident(one.first_us, one.last_us, key, one.rule, one.subject, one.came_us, one)
+
+
 def _span(watch: str, one: Exceedance) -> Incident:
-    return Incident(one.first_us, one.last_us, key_of(watch, one), one.rule, one.subject, one)
+    return incident(key_of(watch, one), one)
+
+
+def _newest(came: list[int | None]) -> int | None:
+    known = [one for one in came if one is not None]
+    return max(known) if len(known) == len(came) else None
 
 
 def _episodes(spans: list[Incident], quiet_us: int) -> list[list[Incident]]:

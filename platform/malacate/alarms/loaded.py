@@ -19,15 +19,19 @@ class Passed:
 
 
 def judge_loaded(watch: Watch, ledger: Ledger, lake: Lake) -> Passed:
-    """Judge every loaded batch of the watch's table that it has not seen, from its landing."""
+    """Judge every loaded batch of the watch's table that it has not seen, from its landing.
+
+    Only then is it known how late it is, and which of its alarms are old: until then all are held.
+    """
     passed, name = Passed(), watch.table.name
     while batch_ids := waiting(watch, ledger, _AT_ONCE):
         landings = (lake.landed(name.schema, name.table, batch_id) for batch_id in batch_ids)
         judged = watch.judge(
             rows for landing in landings if landing for rows in lake.read(landing).to_batches()
         )
-        passed.opened += watch.note(ledger, judged, batch_ids)
+        passed.opened += watch.note(ledger, judged, batch_ids, more_waits=True)
         passed.batches += len(batch_ids)
+    watch.settle(ledger)
     return passed
 
 

@@ -3,9 +3,11 @@
 What a text says: which limit was exceeded, when, and by what. It foretells nothing.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -22,10 +24,16 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Columns:
-    """Where readings have what the rules ask for. ``axes`` are velocities in mm/s."""
+    """Where readings have what the rules ask for. ``axes`` are velocities in mm/s.
+
+    ``received`` says when a reading came, which may be long after its ``instant``; ``site`` is
+    where its sensor is.
+    """
 
     sensor: str = "sensor_id"
     instant: str = "measured_at"
+    received: str = ""
+    site: str = ""
     axes: tuple[str, ...] = ()
     frequency: str = ""
     battery: str = ""
@@ -33,7 +41,10 @@ class Columns:
 
 @dataclass(frozen=True, order=True)
 class Exceedance:
-    """A rule was broken by a sensor, at a reading or from one instant to another."""
+    """A rule was broken by a sensor, at a reading or from one instant to another.
+
+    ``came_us`` is when that became known; ``None`` where nothing says.
+    """
 
     rule: str
     subject: str
@@ -43,15 +54,39 @@ class Exceedance:
     bound: float
     unit: str
     told: str
+    site: str = ""
+    came_us: int | None = field(default=None, compare=False)
 
 
-def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, int]:
-    """The newest reading of each sensor."""
-    found: dict[str, int] = {}
-    for sensor, at in zip(_sensors(rows, columns), _instants(rows, columns), strict=True):
-        if sensor is not None and at is not None:
-            found[sensor] = max(at, found.get(sensor, at))
-    return found
+class Heard(NamedTuple):
+    """The newest instant of a sensor's readings, and when the newest of them came."""
+
+    last_us: int
+    came_us: int
+
+
+def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, Heard]:
+    """What was heard of each sensor."""
+    readings = pa.table(
+        {
+            "sensor": rows.column(columns.sensor).cast(pa.string()),
+            "at": microseconds(rows, columns.instant),
+            "came": microseconds(rows, columns.received or columns.instant),
+        }
+    )
+    newest = readings.group_by("sensor").aggregate([("at", "max"), ("came", "max")])
+    told = (newest.column(name).to_pylist() for name in ("sensor", "at_max", "came_max"))
+    return {
+        sensor: Heard(at, came or 0)
+        for sensor, at, came in zip(*told, strict=True)
+        if sensor is not None and at is not None
+    }
+
+
+def latest(instants: Iterable[int], witnesses: int) -> int | None:
+    """How late it is by the clocks of sensors: one that runs fast is not believed."""
+    newest = sorted(instants, reverse=True)
+    return newest[min(witnesses, len(newest)) - 1] if newest else None
 
 
 def velocity(rows: pa.RecordBatch, columns: Columns, limits: Limits) -> list[Exceedance]:
@@ -63,42 +98,43 @@ def velocity(rows: pa.RecordBatch, columns: Columns, limits: Limits) -> list[Exc
     largest = np.fmax.reduce(axes)
     hz = _numbers(rows, columns.frequency)
     bounds = limits.at(hz)
-    found = []
-    for place, sensor, at in _known(rows, columns, largest > bounds):
-        value, bound = float(largest[place]), float(bounds[place])
+    rule, found = f"ppv_{limits.standard}", []
+    for here in _known(rows, columns, largest > bounds):
+        value, bound = float(largest[here.place]), float(bounds[here.place])
         told = (
-            f"{sensor}: peak particle velocity {value:.2f} mm/s at {hz[place]:.1f} Hz is above "
-            f"{bound:.2f} mm/s, the limit of {limits.standard} ({limits.protects}), at "
-            f"{instant(at)}. The limit protects buildings; it says nothing of a slope."
+            f"{here.sensor}: peak particle velocity {value:.2f} mm/s at {hz[here.place]:.1f} Hz is "
+            f"above {bound:.2f} mm/s, the limit of {limits.standard} ({limits.protects}), at "
+            f"{instant(here.at_us)}. The limit protects buildings; it says nothing of a slope."
         )
-        rule = f"ppv_{limits.standard}"
-        found.append(Exceedance(rule, sensor, at, at, value, bound, "mm/s", told))
+        found.append(here.breaks(rule, value, bound, "mm/s", told))
     return sorted(found)
 
 
 def battery(rows: pa.RecordBatch, columns: Columns, below_v: float) -> list[Exceedance]:
     """Readings of a battery that is below ``below_v``."""
     volts, found = _numbers(rows, columns.battery), []
-    for place, sensor, at in _known(rows, columns, volts < below_v):
-        value = float(volts[place])
+    for here in _known(rows, columns, volts < below_v):
+        value = float(volts[here.place])
         told = (
-            f"{sensor}: battery at {value:.2f} V, below {below_v:.2f} V, at {instant(at)}. "
-            "Replace it before the sensor falls silent."
+            f"{here.sensor}: battery at {value:.2f} V, below {below_v:.2f} V, at "
+            f"{instant(here.at_us)}. Replace it before the sensor falls silent."
         )
-        found.append(Exceedance("battery", sensor, at, at, value, below_v, "V", told))
+        found.append(here.breaks("battery", value, below_v, "V", told))
     return sorted(found)
 
 
-def silent(last: Mapping[str, int], seconds: float, witnesses: int) -> list[Exceedance]:
+def silent(
+    last: Mapping[str, int], seconds: float, witnesses: int, came_us: int | None = None
+) -> list[Exceedance]:
     """Sensors of which nothing came for ``seconds``, by the clocks of the others.
 
     It is as late as ``witnesses`` of them say, so one clock that runs fast silences nobody. Too
-    few sensors know of no silence.
+    few sensors know of no silence. ``came_us`` is when that became known.
     """
-    newest = sorted(last.values(), reverse=True)
-    if len(newest) <= witnesses:
+    now = latest(last.values(), witnesses)
+    if now is None or len(last) <= witnesses:
         return []
-    now, found = newest[witnesses - 1], []
+    found = []
     for sensor, at in last.items():
         if now - at > seconds * SECOND:
             value = (now - at) / SECOND
@@ -106,7 +142,8 @@ def silent(last: Mapping[str, int], seconds: float, witnesses: int) -> list[Exce
                 f"{sensor}: no reading since {instant(at)}, for {value:.0f} s by the other "
                 f"sensors' clocks; {seconds:.0f} s are allowed. Look at the sensor and its link."
             )
-            found.append(Exceedance("silent", sensor, at, now, value, seconds, "s", told))
+            one = Exceedance("silent", sensor, at, now, value, seconds, "s", told, "", came_us)
+            found.append(one)
     return sorted(found)
 
 
@@ -115,23 +152,49 @@ def instant(us: int) -> str:
     return (_EPOCH + timedelta(microseconds=us)).isoformat(timespec="milliseconds")
 
 
+def microseconds(rows: pa.RecordBatch, name: str) -> pa.Array:
+    """A column of instants, in microseconds since 1970."""
+    return pc.cast(rows.column(name), pa.timestamp("us", "UTC"), safe=False).cast(pa.int64())
+
+
+class _Reading(NamedTuple):
+    """A row that says of whom it is and of when."""
+
+    place: int
+    sensor: str
+    at_us: int
+    came_us: int | None
+    site: str
+
+    def breaks(self, rule: str, value: float, bound: float, unit: str, told: str) -> Exceedance:
+        at = self.at_us
+        return Exceedance(
+            rule, self.sensor, at, at, value, bound, unit, told, self.site, self.came_us
+        )
+
+
 def _known(
     rows: pa.RecordBatch, columns: Columns, broken: npt.NDArray[np.bool_]
-) -> list[tuple[int, str, int]]:
-    """Place, sensor and instant of the rows that break a rule and say of whom they are."""
+) -> Iterator[_Reading]:
+    """The rows that break a rule and say of whom they are."""
     places = np.flatnonzero(broken)
     some = rows.take(pa.array(places))
-    told = zip(places.tolist(), _sensors(some, columns), _instants(some, columns), strict=True)
-    return [(place, s, at) for place, s, at in told if s is not None and at is not None]
+    told = zip(
+        places.tolist(),
+        names(some, columns.sensor),
+        microseconds(some, columns.instant).to_pylist(),
+        microseconds(some, columns.received or columns.instant).to_pylist(),
+        names(some, columns.site) if columns.site else repeat(None, len(places)),
+        strict=True,
+    )
+    for place, sensor, at, came, site in told:
+        if sensor is not None and at is not None:
+            yield _Reading(place, sensor, at, came, site or "")
 
 
-def _sensors(rows: pa.RecordBatch, columns: Columns) -> list[str | None]:
-    return list(rows.column(columns.sensor).cast(pa.string()).to_pylist())
-
-
-def _instants(rows: pa.RecordBatch, columns: Columns) -> list[int | None]:
-    instants = pc.cast(rows.column(columns.instant), pa.timestamp("us", "UTC"), safe=False)
-    return list(instants.cast(pa.int64()).to_pylist())
+def names(rows: pa.RecordBatch, name: str) -> list[str | None]:
+    """A column as text."""
+    return list(rows.column(name).cast(pa.string()).to_pylist())
 
 
 def _numbers(rows: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:

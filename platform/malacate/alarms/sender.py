@@ -1,4 +1,4 @@
-"""Sends what the outbox has: at least once, each under its incident's key."""
+"""Sends what the outbox has: at least once, each message under its key."""
 
 import logging
 from collections.abc import Callable, Iterator, Sequence
@@ -9,12 +9,13 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from malacate import crash
 from malacate.alarms.channels import TIMEOUT_SECONDS, Channel, channel
+from malacate.alarms.message import Message
 from malacate.errors import MalacateError
-from malacate.ledger import alarms
+from malacate.ledger import outbox
 from malacate.ledger.ledger import Ledger
 
 LEASE_SECONDS = 3 * TIMEOUT_SECONDS
-"""How long an alarm is left alone that somebody took and never answered for."""
+"""How long a message is left alone that somebody took and never answered for."""
 
 _LOOK_SECONDS = 2.0
 _LONGEST_WAIT = 300.0
@@ -23,7 +24,7 @@ _log = logging.getLogger(__name__)
 
 
 def wait(attempts: int) -> float:
-    """Seconds until an alarm is tried again that was tried so often."""
+    """Seconds until a message is tried again that was tried so often."""
     return min(2.0 ** min(attempts - 1, 20), _LONGEST_WAIT)
 
 
@@ -34,22 +35,23 @@ def send_due(
     is_ended: Callable[[], bool] = lambda: False,
     lease_seconds: float = LEASE_SECONDS,
 ) -> int:
-    """Send what is due on the channel ``name``, oldest first; return how many were sent.
+    """Send what is due on the channel ``name``, oldest first; return how many alarms were sent.
 
-    Raises ``SourceUnreachable`` at the first that is not taken: it waits, twice as long each time,
-    and the others with it.
+    Raises ``SourceUnreachable`` at the first message that is not taken: it waits, longer each time.
     """
     sent = 0
-    while not is_ended() and (alarm := alarms.take(ledger, name, lease_seconds)):
+    while not is_ended() and (rows := outbox.take(ledger, name, lease_seconds)):
+        message = Message.of(rows)
+        crash.point("alarm_taken")
         try:
-            send(alarm)
+            send(message)
         except MalacateError as error:
             told = f"{error.what}: {error.actual}"
-            alarms.mark_failed(ledger, alarm["key"], name, told, wait(alarm["attempts"]))
+            outbox.mark_failed(ledger, message.key, name, told, wait(rows[0]["attempts"]))
             raise
         crash.point("alarm_sent")
-        alarms.mark_sent(ledger, alarm["key"], name)
-        sent += 1
+        outbox.mark_sent(ledger, message.key, name)
+        sent += len(rows)
     return sent
 
 

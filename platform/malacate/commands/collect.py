@@ -58,13 +58,18 @@ def collect(
         collector.run()
 
 
-def _declared(stream: str) -> Collected:
-    found = [
+def streams() -> list[Collected]:
+    """Every declared stream that a collector has to receive."""
+    return [
         one
         for _, component in components(company() / "defs")
         if isinstance(component, EventStream)
         for one in component.collected()
     ]
+
+
+def _declared(stream: str) -> Collected:
+    found = streams()
     wanted = stream.removeprefix("raw/")
     kept = [one for one in found if wanted in (one.key, one.key.partition("/")[0])]
     if len(kept) != 1:

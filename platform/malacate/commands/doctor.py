@@ -13,10 +13,13 @@ from typing import Annotated, Any
 
 import typer
 
+from malacate.commands.collect import streams
 from malacate.commands.doctor_slots import fixed, looked_at, published
 from malacate.commands.project import Json, opened, routes, show, target
 from malacate.components.dbt_models import executable
+from malacate.components.event_stream import Collected
 from malacate.errors import MalacateError
+from malacate.orchestration.environment import resolve
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.sources.cdc.slot import ReplicationSlot, SlotTable
 from malacate.sources.cdc.sqlserver import ChangeTable
@@ -24,6 +27,7 @@ from malacate.sources.databases import DatabaseTable
 from malacate.sources.databases_postgres import catalog, quoted_path
 from malacate.sources.protocol import Known
 from malacate.sources.selection import Selection
+from malacate.sources.streams.transport import probe
 from malacate.warehouse.protocol import Warehouse
 
 Finding = tuple[str, bool, str, str]
@@ -94,6 +98,8 @@ def _sources() -> Iterator[Finding]:
             yield _tried(_named(raw), partial(_captured, reads))
         else:
             yield _tried(_named(raw), partial(_files, reads))
+    for stream in streams():
+        yield _tried(f"{stream.key} broker", partial(_receivable, stream))
 
 
 def _slot(reads: SlotTable, found: list[RawAsset]) -> Iterator[Finding]:
@@ -157,6 +163,10 @@ def _captured(reads: ChangeTable) -> str:
 def _answers(warehouse: Warehouse) -> str:
     warehouse.query("select 1")
     return warehouse.location
+
+
+def _receivable(stream: Collected) -> str:
+    return probe(resolve(stream.url), stream.name)
 
 
 def _files(reads: Any) -> str:

@@ -9,11 +9,26 @@ from pydantic import Field
 
 from malacate.alarms.channels import LOG
 from malacate.alarms.limits import Limits, read_limits
+from malacate.alarms.raised import Raised
 from malacate.alarms.rules import Columns
 from malacate.alarms.watch import Watch
 from malacate.components.declared import components
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
+
+
+class RaisedOf(dg.Model, dg.Resolvable):
+    """Rows that are news by themselves: see ``Raised``."""
+
+    rule: str = Field(pattern=r"^[a-z][a-z0-9_]*$")
+    where: dict[str, list[str]]
+    subject: str
+    tell: list[str] = []  # noqa: RUF012
+
+    def rows(self) -> Raised:
+        """What is meant."""
+        where = {name: tuple(values) for name, values in self.where.items()}
+        return Raised(self.rule, where, self.subject, tuple(self.tell))
 
 
 class AlarmsOf(dg.Model, dg.Resolvable):
@@ -25,6 +40,8 @@ class AlarmsOf(dg.Model, dg.Resolvable):
 
     sensor: str = "sensor_id"
     instant: str = "measured_at"
+    received: str = ""
+    site: str = ""
     axes: list[str] = []  # noqa: RUF012
     frequency: str = ""
     limits: str = ""
@@ -33,21 +50,30 @@ class AlarmsOf(dg.Model, dg.Resolvable):
     battery_below_v: float | None = Field(None, gt=0)
     silent_seconds: float | None = Field(None, gt=0)
     witnesses: int = Field(3, ge=1)
+    raised: RaisedOf | None = None
     quiet_seconds: float = Field(900.0, gt=0)
+    storm_seconds: float = Field(60.0, ge=0)
+    tell_within_hours: float = Field(72.0, gt=0)
     webhook: str = Field("", pattern=r"^(|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
 
     def watch(self, table: Table, folder: Path) -> Watch:
         """The watch that is meant; raise ``ConfigError`` for one that could not judge."""
         return Watch(
             table,
-            Columns(self.sensor, self.instant, tuple(self.axes), self.frequency, self.battery),
+            Columns(
+                self.sensor, self.instant, self.received, self.site, tuple(self.axes),
+                self.frequency, self.battery,
+            ),
             tuple(self._limits(folder)),
             self.battery_below_v,
             self.silent_seconds,
             self.witnesses,
             self.quiet_seconds,
             (LOG, self.webhook) if self.webhook else (LOG,),
-        )
+            self.raised.rows() if self.raised else None,
+            self.storm_seconds,
+            self.tell_within_hours,
+        )  # fmt: skip
 
     def _limits(self, folder: Path) -> Iterator[Limits]:
         if bool(self.limits) != bool(self.standards):

@@ -13,6 +13,7 @@ from malacate.batch import WriteMode
 from malacate.components.alarm_rules import AlarmsOf
 from malacate.components.declared import engine_of, promised
 from malacate.components.file_drops import LookOf
+from malacate.components.hours import HoursOf
 from malacate.contracts.table import Table
 from malacate.formats import FileFormat
 from malacate.orchestration.environment import by_reference
@@ -37,7 +38,8 @@ class StreamOf(dg.Model, dg.Resolvable):
     Without a ``url`` somebody else writes them, as Pub/Sub's Cloud Storage subscription does. With
     one, ``malacate collect`` does: below a folder of the table's name, by the hour.
     ``duplicates: skip`` is for brokers that number their messages: Pub/Sub, Kafka. Its ``alarms``
-    are as late as a file is: ``most_seconds``.
+    are as late as a file is: ``most_seconds``. ``hourly`` makes a table of its readings' hours,
+    where a reading counts once however often its message came.
     """
 
     name: str
@@ -49,6 +51,7 @@ class StreamOf(dg.Model, dg.Resolvable):
     caps: dict[str, int | float] | None = None
     look: LookOf | None = None
     alarms: AlarmsOf | None = None
+    hourly: HoursOf | None = None
 
     @property
     def form(self) -> FileFormat:
@@ -110,9 +113,11 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
-        tables = promised(folder, self.source, [table.name for table in self.tables])
+        hours = [stream.hourly.hours for stream in self.tables if stream.hourly]
+        names = [stream.name for stream in self.tables]
+        tables = promised(folder, self.source, names + hours)
         list(self.watches(folder))
-        return [self._raw(tables[stream.name], stream) for stream in self.tables]
+        return [self._raw(tables, stream) for stream in self.tables]
 
     def collected(self) -> Iterator[Collected]:
         """Its streams that a collector has to write; under a name of their own for each target,
@@ -135,12 +140,17 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
                 table = promised(folder, self.source, [stream.name])[stream.name]
                 yield stream.alarms.watch(table, folder)
 
-    def _raw(self, table: Table, stream: StreamOf) -> RawAsset:
+    def _raw(self, tables: dict[str, Table], stream: StreamOf) -> RawAsset:
         by_reference(stream.url)
-        drops = FileDrops(table, stream.discovery(self.source, self.folder), stream.form)
+        table, found = tables[stream.name], stream.discovery(self.source, self.folder)
+        drops, hours = FileDrops(table, found, stream.form), None
+        if stream.hourly is not None:
+            drops = stream.hourly.drops(table, found, stream.form)
+            hours = stream.hourly.derived(tables[stream.hourly.hours])
+            hours.require_sound(table)
         route = Route(
             table, drops, WriteMode.APPEND, duplicates=stream.duplicates,
-            after_load=stream.after_load,
+            after_load=stream.after_load, derives=hours,
         )  # fmt: skip
         kind = KINDS.get(stream.url.partition("://")[0], "messages")
         return RawAsset(route, frozenset({kind}), repeats=True, of_files=True)

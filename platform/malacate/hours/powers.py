@@ -14,6 +14,8 @@ _FEW, _FEW_TERMS = 1 << 17, 1 << 19
 """Of so small numbers, so many products are added as floats without a sum beyond 2^53 units."""
 _TERMS = 1 << 16
 """How many products below 2^47 an int64 adds."""
+_TO_WHOLE = 1.5 * 2**52
+"""A float that was added to it is whole, to the nearest."""
 
 
 def power_sums(x: Floats) -> tuple[int, int, int, int]:
@@ -30,20 +32,29 @@ def power_sums(x: Floats) -> tuple[int, int, int, int]:
     return first, second, third, fourth
 
 
+def whole(x: Floats) -> Floats:
+    """The whole numbers nearest to ``x``, halves to the even one, of what is within 2^51."""
+    return np.asarray((x + _TO_WHOLE) - _TO_WHOLE)
+
+
 def _as_floats(x: Floats) -> tuple[int, int, int, int]:
+    """Squares are a multiple of 2^17 and a rest, so that no sum of products needs 54 bits."""
     squares = x * x
-    high = np.floor(squares / 131072.0)
-    return _summed(x, squares, high, squares - high * 131072.0, 17)
+    high = (squares + _TO_WHOLE * 131072.0) - _TO_WHOLE * 131072.0
+    low = squares - high
+    fourth = _dot(high, high) + 2 * _dot(high, low) + _dot(low, low)
+    return int(x.sum()), int(squares.sum()), _dot(high, x) + _dot(low, x), fourth
 
 
 def _as_integers(x: Floats) -> tuple[int, int, int, int]:
-    whole = x.astype(np.int64)
-    squares = whole * whole
-    return _summed(whole, squares, squares >> 23, squares & (MOST - 1), 23)
+    """Squares are ``high << 23 | low``, so that no sum of products needs 64 bits."""
+    numbers = x.astype(np.int64)
+    squares = numbers * numbers
+    high, low = squares >> 23, squares & (MOST - 1)
+    fourth = (_dot(high, high) << 46) + (_dot(high, low) << 24) + _dot(low, low)
+    third = (_dot(high, numbers) << 23) + _dot(low, numbers)
+    return int(numbers.sum()), int(squares.sum()), third, fourth
 
 
-def _summed(x: Any, squares: Any, high: Any, low: Any, bits: int) -> tuple[int, int, int, int]:
-    """Squares are ``high << bits | low``, so that no product of parts is too large to add."""
-    third = (int(high @ x) << bits) + int(low @ x)
-    fourth = (int(high @ high) << 2 * bits) + (int(high @ low) << bits + 1) + int(low @ low)
-    return int(x.sum()), int(squares.sum()), third, fourth
+def _dot(one: Any, other: Any) -> int:
+    return int(np.einsum("i,i->", one, other))  # no library whose threads wait for each other

@@ -13,11 +13,14 @@ from dataclasses import asdict
 from io import BytesIO
 from pathlib import Path
 
+from tenacity import Retrying, retry_if_exception_cause_type, stop_after_attempt, wait_random
+
 from malacate.errors import LakeError, SourceUnreachable, Superseded, UnreadableFile
 from malacate.lake.place import Bytes, Stored
 from malacate.stores.protocol import Store
 
 _PIECE = 8 << 20
+_TIMES = 20
 
 
 class BucketPlace:
@@ -46,6 +49,25 @@ class BucketPlace:
         """See ``Place``."""
         with _own_trouble():
             self._store.create(path, BytesIO(data))
+
+    def replace(self, path: str, data: bytes) -> None:
+        """See ``Place``; by one write."""
+        with _own_trouble():
+            self._store.replace(path, BytesIO(data))
+
+    def content(self, path: str) -> bytes:
+        """See ``Place``; read again where it was replaced between two requests."""
+        reading = Retrying(
+            retry=retry_if_exception_cause_type(Superseded),
+            wait=wait_random(0, 0.1),
+            stop=stop_after_attempt(_TIMES),
+            reraise=True,
+        )
+        return reading(self._content, path)
+
+    def _content(self, path: str) -> bytes:
+        with self.open(path) as found:
+            return found.read()
 
     @contextmanager
     def open(self, path: str) -> Iterator[Bytes]:
@@ -81,7 +103,7 @@ class BucketPlace:
         return Stored(path, entry.size, entry.modified_ns)
 
     def move(self, path: str, to: str) -> None:
-        """See ``Place``; what stands at ``to`` is removed only if it has other bytes."""
+        """See ``Place``; what stands at ``to`` is written again only if it has other bytes."""
         try:
             copy = self.local(path)
         except FileNotFoundError:
@@ -90,8 +112,8 @@ class BucketPlace:
             self._upload(copy, to)
         except FileExistsError:
             if not self._stands(copy, to):
-                self._erase(to)
-                self._upload(copy, to)
+                with _own_trouble(), copy.open("rb") as data:
+                    self._store.replace(to, data)
         self.remove(path)
 
     def remove(self, path: str) -> None:

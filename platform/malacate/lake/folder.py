@@ -1,6 +1,7 @@
 """A lake in a folder of this machine: parts are written in place, copies renamed into it."""
 
 import os
+import secrets
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -57,6 +58,18 @@ class FolderPlace:
             raise refused(error, path) from error
         _sync(self.root / path)
         _sync((self.root / path).parent)
+
+    def replace(self, path: str, data: bytes) -> None:
+        """See ``Place``; killed, it leaves ``<path>.<hex>`` beside it at most."""
+        fresh = f"{path}.{secrets.token_hex(4)}"
+        self.create(fresh, data)
+        self.move(fresh, path)
+        _sync((self.root / path).parent)
+
+    def content(self, path: str) -> bytes:
+        """See ``Place``."""
+        with self.open(path) as file:
+            return file.read()
 
     @contextmanager
     def open(self, path: str) -> Iterator[Bytes]:

@@ -67,7 +67,7 @@ class Lake:
         """Write, read and remove something; return where the lake is."""
         path = f"quarantine/probe-{secrets.token_hex(6)}.parquet"
         self._place.create(path, b"probe")
-        self._bytes(path)
+        self._place.content(path)
         self._place.remove(path)
         return self.uri()
 
@@ -180,7 +180,7 @@ class Lake:
 
     def read(self, landing: Landing) -> pa.Table:
         """The rows of a landing."""
-        parts = (pa.BufferReader(self._bytes(part.path)) for part in landing.parts)
+        parts = (pa.BufferReader(self._place.content(part.path)) for part in landing.parts)
         return pa.concat_tables(pq.read_table(part) for part in parts)
 
     def bring(self, landing: Landing, other: "Lake") -> None:
@@ -197,19 +197,13 @@ class Lake:
         return self._place.list(folder)
 
     def replace(self, path: str, data: bytes) -> None:
-        """Make ``data`` stand at ``path``, whole, in place of what stands there.
-
-        By a rename in a folder; in a bucket ``path`` may be missing for a moment. Killed anywhere,
-        what it writes stands beside it at most, as ``<path>.<hex>``.
-        """
-        fresh = f"{path}.{secrets.token_hex(4)}"
-        self._place.create(fresh, data)
-        self._place.move(fresh, path)
+        """Make ``data`` stand at ``path``, whole, in place of what stands there; see ``Place``."""
+        self._place.replace(path, data)
 
     def content(self, path: str) -> bytes | None:
         """What stands at ``path``, if anything does."""
         try:
-            return self._bytes(path)
+            return self._place.content(path)
         except FileNotFoundError:
             return None
 
@@ -221,12 +215,7 @@ class Lake:
         return self._place.tmp / f"{batch_id}.{secrets.token_hex(4)}"
 
     def _manifest(self, path: str) -> Landing:
-        return Landing.from_json(self._bytes(path))
-
-    def _bytes(self, path: str) -> bytes:
-        with self._place.open(path) as found:
-            data = found.read()
-        return data
+        return Landing.from_json(self._place.content(path))
 
     def _remove_parts(self, landing: Landing, keep: Landing) -> None:
         kept = {part.path for part in keep.all_parts}

@@ -1,7 +1,7 @@
 """What a lake needs of the place it is in: a folder of this machine, or a bucket.
 
 Paths are made of legal names and ids, with ``/`` between. What stands at a path is never written
-again: it may only go.
+again: it may only go, or be replaced as a whole.
 """
 
 from collections.abc import Iterator
@@ -51,6 +51,18 @@ class Place(Protocol):
         """Make ``data`` stand at ``path``, durable; raises ``FileExistsError`` if something does.
 
         Of many that try at once, one succeeds. After an unknown outcome it looks at what stands.
+        """
+
+    def replace(self, path: str, data: bytes) -> None:
+        """Make ``data`` stand at ``path``, durable, in place of what stands there.
+
+        Who looks meanwhile, or after a kill, sees the one or the other, whole.
+        """
+
+    def content(self, path: str) -> bytes:
+        """All bytes at ``path``, verified, also while they are replaced.
+
+        Raises ``FileNotFoundError``.
         """
 
     def open(self, path: str) -> AbstractContextManager[Bytes]:

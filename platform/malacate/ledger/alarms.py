@@ -1,10 +1,5 @@
-"""Incidents and their alarms in the ledger: an outbox, written with what is known of each sensor.
+"""Incidents in the ledger, noted with their alarms and with what is known of each sensor."""
 
-An alarm is taken before it is sent: its attempt counts, and nobody else takes it for a while. Who
-dies with it is followed by another, who sends it again.
-"""
-
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,27 +11,32 @@ from malacate.ledger.tables import ALARM, BATCH, HEARD, INCIDENT, JUDGED
 
 Row = dict[str, Any]
 
-_FOLDING = 7_230_117
-"""As ``engine`` locks for creating tables: who folds incidents does it alone."""
+_TURN = 7_230_117
+"""As ``engine`` locks for creating tables."""
 
 
-def take_fold(connection: sa.Connection) -> None:
-    """Wait until nobody else folds; until the transaction ends, nobody else does."""
-    take_turns(connection, _FOLDING)
+def take_turn(connection: sa.Connection) -> None:
+    """Wait for whoever folds incidents or takes alarms; nobody else does until the commit."""
+    take_turns(connection, _TURN)
 
 
-def hear(connection: sa.Connection, watch: str, last: Mapping[str, int]) -> dict[str, int]:
-    """Keep the newest reading of each sensor; return those of all sensors of the watch."""
-    mine = sa.select(HEARD.c.subject, HEARD.c.last_us).where(HEARD.c.watch == watch)
-    known: dict[str, int] = {row.subject: row.last_us for row in connection.execute(mine)}
-    newer = {s: at for s, at in last.items() if s not in known or at > known[s]}
+def hear(
+    connection: sa.Connection, watch: str, last: Mapping[str, tuple[int, int]]
+) -> dict[str, tuple[int, int]]:
+    """Keep the newest reading of each sensor, and when the newest came; return those of all."""
+    mine = sa.select(HEARD).where(HEARD.c.watch == watch)
+    known = {row.subject: _heard(row.last_us, row.came_us) for row in connection.execute(mine)}
+    newest = {s: one if s not in known else _later(one, known[s]) for s, one in last.items()}
+    newer = {s: one for s, one in newest.items() if one != known.get(s)}
     if newer:
         upsert = insert(connection)(HEARD)
+        set_ = {name: upsert.excluded[name] for name in ("last_us", "came_us")}
         connection.execute(
-            upsert.on_conflict_do_update(
-                index_elements=["watch", "subject"], set_={"last_us": upsert.excluded.last_us}
-            ),
-            [{"watch": watch, "subject": s, "last_us": at} for s, at in newer.items()],
+            upsert.on_conflict_do_update(index_elements=["watch", "subject"], set_=set_),
+            [
+                {"watch": watch, "subject": s, "last_us": at, "came_us": came}
+                for s, (at, came) in newer.items()
+            ],
         )
     return known | newer
 
@@ -48,30 +48,56 @@ def near(connection: sa.Connection, watch: str, first_us: int, last_us: int) -> 
     return [dict(row) for row in connection.execute(sa.select(INCIDENT).where(*here)).mappings()]
 
 
+def known(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
+    """Which incidents there are already."""
+    found = set[str]()
+    for start in range(0, len(keys), 500):
+        some = INCIDENT.c.key.in_(keys[start : start + 500])
+        found |= set(connection.scalars(sa.select(INCIDENT.c.key).where(some)))
+    return found
+
+
 def open_incidents(
     connection: sa.Connection, rows: Sequence[Row], channels: Sequence[str], now: float
 ) -> None:
-    """Note new incidents, each with an alarm for every channel."""
+    """Note new incidents, each with an alarm for every channel, held until ``settle``."""
     if not rows:
         return
     connection.execute(sa.insert(INCIDENT), [{**row, "noted": now} for row in rows])
-    due = {"state": "due", "attempts": 0, "next_try": 0.0, "noted": now}
-    alarms = [{"key": row["key"], "channel": name, **due} for row in rows for name in channels]
+    held = {"state": "held", "attempts": 0, "next_try": 0.0, "noted": now}
+    alarms = [{"key": row["key"], "channel": name, **held} for row in rows for name in channels]
     if alarms:
         connection.execute(sa.insert(ALARM), alarms)
 
 
-def lengthen(connection: sa.Connection, key: str, first_us: int, last_us: int) -> None:
-    """An incident lasted longer than was known."""
+def lengthen(
+    connection: sa.Connection, key: str, first_us: int, last_us: int, came_us: int | None
+) -> None:
+    """An incident lasted longer than was known; if it was too old to be told, look again."""
     one = sa.update(INCIDENT).where(INCIDENT.c.key == key)
-    connection.execute(one.values(first_us=first_us, last_us=last_us))
+    connection.execute(one.values(first_us=first_us, last_us=last_us, came_us=came_us))
+    stale = (ALARM.c.key == key) & (ALARM.c.state == "stale")
+    connection.execute(sa.update(ALARM).where(stale).values(state="held"))
+
+
+def settle(
+    connection: sa.Connection, watch: str, channels: Sequence[str], since_us: int | None
+) -> None:
+    """What is held of a watch becomes due, or stale if all of it came before ``since_us``."""
+    mine = sa.select(INCIDENT.c.key).where(INCIDENT.c.watch == watch)
+    held = (ALARM.c.state == "held") & ALARM.c.channel.in_(channels)
+    if since_us is not None:
+        old = ALARM.c.key.in_(mine.where(INCIDENT.c.came_us < since_us))
+        connection.execute(sa.update(ALARM).where(held, old).values(state="stale"))
+    due = sa.update(ALARM).where(held, ALARM.c.key.in_(mine))
+    connection.execute(due.values(state="due"))
 
 
 def join(connection: sa.Connection, key: str, other: str) -> None:
-    """An incident is part of another; what was not told of it needs no telling."""
+    """An incident is part of another; what nobody is about to tell of it needs no telling."""
     part = (INCIDENT.c.key == key) | (INCIDENT.c.part_of == key)
     connection.execute(sa.update(INCIDENT).where(part).values(part_of=other))
-    waits = (ALARM.c.key == key) & (ALARM.c.state == "due")
+    waits = (ALARM.c.key == key) & ALARM.c.state.in_(("due", "held")) & ALARM.c.message.is_(None)
     connection.execute(sa.update(ALARM).where(waits).values(state="joined"))
 
 
@@ -95,73 +121,36 @@ def unjudged(ledger: Ledger, watch: str, source: str, table: str, limit: int) ->
     ]
 
 
-def due(ledger: Ledger, channels: Sequence[str]) -> int:
-    """How many alarms could be sent now."""
-    query = sa.select(sa.func.count().label("n")).select_from(ALARM)
-    here = _due(time.time()) & ALARM.c.channel.in_(channels)
-    return int(ledger.select(query.where(here))[0]["n"])
-
-
-def take(ledger: Ledger, channel: str, lease_seconds: float) -> Row | None:
-    """The oldest alarm of a channel that is due, with its incident; nobody else gets it."""
-    now = time.time()
-    waits = _due(now) & (ALARM.c.channel == channel)
-    also = [column for column in INCIDENT.c if column.name not in ("key", "noted")]
-    both = ALARM.join(INCIDENT, INCIDENT.c.key == ALARM.c.key)
-    query = sa.select(ALARM, *also).select_from(both).where(waits)
-    query = query.order_by(ALARM.c.noted, ALARM.c.key).limit(1)
-    while found := ledger.select(query):
-        (alarm,) = found
-        values = {"attempts": alarm["attempts"] + 1, "next_try": now + lease_seconds}
-        same = _one(alarm["key"], channel) & (ALARM.c.attempts == alarm["attempts"])
-        with ledger.together() as connection:
-            update = sa.update(ALARM).where(same, ALARM.c.state == "due").values(**values)
-            if connection.execute(update).rowcount:
-                return {**alarm, **values}
-    return None
-
-
-def mark_sent(ledger: Ledger, key: str, channel: str) -> None:
-    """The channel took it."""
-    with ledger.together() as connection:
-        values = {"state": "sent", "sent": time.time(), "error": None}
-        connection.execute(sa.update(ALARM).where(_one(key, channel)).values(**values))
-
-
-def mark_failed(ledger: Ledger, key: str, channel: str, error: str, wait: float) -> None:
-    """The channel did not take it; it is tried again after ``wait`` seconds."""
-    with ledger.together() as connection:
-        values = {"next_try": time.time() + wait, "error": error}
-        connection.execute(sa.update(ALARM).where(_one(key, channel)).values(**values))
-
-
 def standing(ledger: Ledger, watch: str, open_since_us: int | None = None) -> list[Row]:
     """Incidents of a watch, newest first: those that are open at an instant, or all."""
     c = INCIDENT.c
     mine = (c.watch == watch) & c.part_of.is_(None)
     if open_since_us is not None:
-        mine &= c.last_us + c.quiet_us >= open_since_us
+        mine &= (c.last_us + c.quiet_us >= open_since_us) & (c.quiet_us > 0)
     return ledger.select(sa.select(INCIDENT).where(mine).order_by(c.last_us.desc(), c.key))
 
 
-def last_heard(ledger: Ledger, watch: str) -> dict[str, int]:
-    """The newest reading of each sensor of a watch."""
+def newest(ledger: Ledger, watches: Sequence[str], limit: int) -> list[Row]:
+    """Incidents that were noted last, each with the ``states`` of its alarms."""
+    c = INCIDENT.c
+    mine = sa.select(INCIDENT).where(c.watch.in_(watches), c.part_of.is_(None))
+    rows = ledger.select(mine.order_by(c.noted.desc(), c.last_us.desc(), c.key).limit(limit))
+    of = ALARM.c.key.in_([row["key"] for row in rows])
+    found = ledger.select(sa.select(ALARM.c.key, ALARM.c.state).where(of))
+    states = {row["key"]: {x["state"] for x in found if x["key"] == row["key"]} for row in rows}
+    return [{**row, "states": sorted(states[row["key"]])} for row in rows]
+
+
+def last_heard(ledger: Ledger, watch: str) -> dict[str, tuple[int, int]]:
+    """As ``hear`` tells it."""
     query = sa.select(HEARD).where(HEARD.c.watch == watch)
-    return {row["subject"]: row["last_us"] for row in ledger.select(query)}
+    rows = ledger.select(query)
+    return {row["subject"]: _heard(row["last_us"], row["came_us"]) for row in rows}
 
 
-def alarms(ledger: Ledger) -> list[Row]:
-    """How many alarms of each channel are in each state."""
-    group = (ALARM.c.channel, ALARM.c.state)
-    query = sa.select(
-        *group, sa.func.count().label("alarms"), sa.func.max(ALARM.c.error).label("error")
-    )
-    return ledger.select(query.group_by(*group).order_by(*group))
+def _heard(last_us: int, came_us: int | None) -> tuple[int, int]:
+    return last_us, last_us if came_us is None else came_us
 
 
-def _due(now: float) -> sa.ColumnElement[bool]:
-    return (ALARM.c.state == "due") & (ALARM.c.next_try <= now)
-
-
-def _one(key: str, channel: str) -> sa.ColumnElement[bool]:
-    return (ALARM.c.key == key) & (ALARM.c.channel == channel)
+def _later(one: tuple[int, int], other: tuple[int, int]) -> tuple[int, int]:
+    return max(one[0], other[0]), max(one[1], other[1])

@@ -133,8 +133,11 @@ HEARD = sa.Table(
     sa.Column("watch", sa.Text, primary_key=True),
     sa.Column("subject", sa.Text, primary_key=True),
     sa.Column("last_us", sa.BigInteger, nullable=False),
+    sa.Column("came_us", sa.BigInteger),
 )
-"""The newest reading of each sensor that is watched, in microseconds of event time."""
+"""The newest reading of each sensor that is watched, in microseconds of event time, and when the
+newest came.
+"""
 
 INCIDENT = sa.Table(
     "incident",
@@ -153,12 +156,17 @@ INCIDENT = sa.Table(
     sa.Column("told", sa.Text, nullable=False),
     sa.Column("part_of", sa.String(64)),
     sa.Column("noted", sa.Float, nullable=False),
+    sa.Column("site", sa.Text),
+    sa.Column("came_us", sa.BigInteger),
+    sa.Column("storm_us", sa.BigInteger),
     sa.Index("incident_of", "watch", "last_us"),
 )
 """One row per episode of a rule and a sensor, from its first exceedance to its last as known now.
 
 ``opened_us`` is the reading that named it. ``part_of`` is the incident that it turned out to
-belong to.
+belong to. ``came_us`` is when the newest of it became known, null where nothing says. It is told
+together with others that opened within ``storm_us`` at its ``site``; alone, where that is null.
+What rows raise has no quiet time, no value and no bound: 0, and an empty unit.
 """
 
 ALARM = sa.Table(
@@ -172,10 +180,14 @@ ALARM = sa.Table(
     sa.Column("noted", sa.Float, nullable=False),
     sa.Column("sent", sa.Float),
     sa.Column("error", sa.Text),
+    sa.Column("message", sa.String(64)),
     sa.Index("alarm_queue", "channel", "state", "next_try"),
 )
 """What has to be told, and to whom: one row per incident and channel, ``due``, ``sent``, or
-``joined`` where its incident joined another before it was sent.
+``joined`` where its incident joined another before it was sent. While older readings wait to be
+judged it is ``held``; ``stale`` is what came too long ago to be told.
+
+``message`` is what it was told with; once it has one, it keeps it.
 """
 
 JUDGED = sa.Table(

@@ -15,7 +15,7 @@ from malacate.alarms.rules import instant
 from malacate.alarms.sender import send_due
 from malacate.alarms.watch import Watch
 from malacate.errors import MalacateError
-from malacate.ledger import alarms
+from malacate.ledger import alarms, outbox
 from malacate.ledger.ledger import Ledger
 from malacate.orchestration.control import markdown
 from malacate.orchestration.environment import resolve
@@ -24,7 +24,7 @@ from malacate.orchestration.sensors import Runs
 
 KEY = dg.AssetKey(["ops", "alarms"])
 SHOWN = 20
-"""Incidents in the table, the newest."""
+"""Incidents in the table: those that were noted last, open or not."""
 
 _SENT = "every_alarm_is_sent"
 _TAGS = {"malacate/asked_by": "ops__alarms"}
@@ -45,7 +45,7 @@ def alarm_assets(
         group_name="ops",
         kinds={"python"},
         check_specs=specs,
-        description="Alarms of loaded readings: incidents, and what was sent of them.",
+        description="Alarms of what was loaded: incidents, and what was sent of them.",
     )
     def alarm(
         context: dg.AssetExecutionContext, platform: Platform
@@ -80,7 +80,7 @@ def _sensor(declared: Callable[[], list[Watch]], seconds: int) -> dg.SensorDefin
     ) -> dg.RunRequest | dg.SkipReason:
         ledger, watches = platform.target.open_ledger(), declared()
         unjudged = any(waiting(watch, ledger, 1) for watch in watches)
-        if not unjudged and not alarms.due(ledger, _channels(watches)):
+        if not unjudged and not outbox.due(ledger, _channels(watches)):
             return dg.SkipReason("nothing new")
         if wait := Runs.of(context.instance, _TAGS).wait(seconds):
             return dg.SkipReason(wait)
@@ -105,8 +105,8 @@ def _sent(ledger: Ledger, names: Sequence[str]) -> list[str]:
 
 
 def _check(ledger: Ledger, untold: Sequence[str]) -> dg.AssetCheckResult:
-    rows = alarms.alarms(ledger)
-    due = sum(row["alarms"] for row in rows if row["state"] == "due")
+    rows = outbox.states(ledger)
+    due = sum(row["alarms"] for row in rows if row["state"] in ("due", "held"))
     told: dict[str, Any] = {"expected": 0, "actual": due}
     if due:
         told["what_to_do"] = (
@@ -120,30 +120,31 @@ def _check(ledger: Ledger, untold: Sequence[str]) -> dg.AssetCheckResult:
 
 
 def _shown(ledger: Ledger, watches: Sequence[Watch]) -> dict[str, Any]:
-    found = [
-        row
+    rules = Counter(
+        row["rule"]
         for watch in watches
         if (now := watch.now_us(ledger)) is not None
         for row in alarms.standing(ledger, watch.name, now)
-    ]
-    found.sort(key=lambda row: row["last_us"], reverse=True)
-    rules = Counter(row["rule"] for row in found)
+    )
+    found = alarms.newest(ledger, [watch.name for watch in watches], SHOWN)
     newest = {"newest": found[0]["told"]} if found else {}
     return {
-        "open_incidents": len(found),
+        "open_incidents": rules.total(),
         **{f"open_{rule}": number for rule, number in sorted(rules.items())},
         **newest,
-        "incidents": dg.MetadataValue.md(markdown([_row(row) for row in found[:SHOWN]])),
-        "alarms": dg.MetadataValue.md(markdown(alarms.alarms(ledger))),
+        "incidents": dg.MetadataValue.md(markdown([_row(row) for row in found])),
+        "alarms": dg.MetadataValue.md(markdown(outbox.states(ledger))),
     }
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:
+    unit = row["unit"]
     return {
         "rule": row["rule"],
-        "sensor": row["subject"],
+        "subject": row["subject"],
         "first": instant(row["first_us"]),
         "last": instant(row["last_us"]),
-        "opened by": f"{row['value']:.2f} {row['unit']}",
-        "limit": f"{row['bound']:.2f} {row['unit']}",
+        "opened by": f"{row['value']:.2f} {unit}" if unit else row["told"],
+        "limit": f"{row['bound']:.2f} {unit}" if unit else "",
+        "alarms": ", ".join(row["states"]),
     }

@@ -56,6 +56,12 @@ class AzureContainer:
         with _answers():
             self._blob(key).upload_blob(data, overwrite=False, metadata={_WRITER: writer})
 
+    def replace(self, key: str, data: BinaryIO) -> None:
+        """See ``Bucket``."""
+        data.seek(0)
+        with _answers():
+            self._blob(key).upload_blob(data, overwrite=True)
+
     def remove(self, held: Held) -> None:
         """See ``Bucket``."""
         with _answers():

@@ -86,22 +86,17 @@ class FolderStore:
 
     def create(self, name: str, data: BinaryIO) -> Entry:
         """See ``Store``; it appears whole, by a hard link. What stands there already is durable."""
-        if not self.root.is_dir():
-            raise _unlistable(self.root, FileNotFoundError(errno.ENOENT, "there is no such folder"))
+        self._require_root()
         with self._folder_of(name, make=True) as (folder, file):
-            working = b".%s.tmp" % secrets.token_hex(8).encode()
-            handle = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
-            try:
-                with os.fdopen(handle, "wb") as copy:
-                    data.seek(0)
-                    shutil.copyfileobj(data, copy)
-                    copy.flush()
-                    os.fsync(copy.fileno())
+            with _written(folder, data) as working:
                 os.link(working, file, src_dir_fd=folder, dst_dir_fd=folder)
-            finally:
-                os.unlink(working, dir_fd=folder)
-                os.fsync(folder)
             return _described(name, os.stat(file, dir_fd=folder, follow_symlinks=False))
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        """See ``Store``; by a rename. Killed, it leaves a hidden file beside it at most."""
+        self._require_root()
+        with self._folder_of(name, make=True) as (folder, file), _written(folder, data) as working:
+            os.rename(working, file, src_dir_fd=folder, dst_dir_fd=folder)
 
     def remove(self, name: str, version: str) -> bool:
         """See ``Store``; a file that replaces it between the look and the removal is lost."""
@@ -111,6 +106,10 @@ class FolderStore:
                 os.unlink(file, dir_fd=folder)
                 return True
         return False
+
+    def _require_root(self) -> None:
+        if not self.root.is_dir():
+            raise _unlistable(self.root, FileNotFoundError(errno.ENOENT, "there is no such folder"))
 
     @contextmanager
     def _folder_of(self, name: str, make: bool = False) -> Iterator[tuple[int, bytes]]:
@@ -155,6 +154,24 @@ def _opened(root: Path, folders: list[bytes], make: bool) -> Iterator[int]:
         yield handle
     finally:
         os.close(handle)
+
+
+@contextmanager
+def _written(folder: int, data: BinaryIO) -> Iterator[bytes]:
+    """A hidden file of ``folder`` with all of ``data``, durable; it goes unless it was renamed."""
+    working = b".%s.tmp" % secrets.token_hex(8).encode()
+    handle = os.open(working, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666, dir_fd=folder)
+    try:
+        with os.fdopen(handle, "wb") as copy:
+            data.seek(0)
+            shutil.copyfileobj(data, copy)
+            copy.flush()
+            os.fsync(copy.fileno())
+        yield working
+    finally:
+        with suppress(FileNotFoundError):
+            os.unlink(working, dir_fd=folder)
+        os.fsync(folder)
 
 
 class _Opened:

@@ -68,16 +68,11 @@ class GCSBucket:
         """See ``Bucket``."""
         blob = self._blob(key)
         blob.metadata = {_WRITER: writer}
-        with _answers():
-            blob.upload_from_file(
-                data,
-                rewind=True,
-                size=data.seek(0, os.SEEK_END),
-                content_type="application/octet-stream",
-                if_generation_match=0,
-                checksum="crc32c",
-                **_ONCE,
-            )
+        _upload(blob, data, if_generation_match=0)
+
+    def replace(self, key: str, data: BinaryIO) -> None:
+        """See ``Bucket``."""
+        _upload(self._blob(key), data)
 
     def remove(self, held: Held) -> None:
         """See ``Bucket``."""
@@ -86,6 +81,19 @@ class GCSBucket:
 
     def _blob(self, key: str) -> Any:
         return self._client.bucket(self._name).blob(key)
+
+
+def _upload(blob: Any, data: BinaryIO, **condition: int) -> None:
+    with _answers():
+        blob.upload_from_file(
+            data,
+            rewind=True,
+            size=data.seek(0, os.SEEK_END),
+            content_type="application/octet-stream",
+            checksum="crc32c",
+            **condition,
+            **_ONCE,
+        )
 
 
 def _held(blob: Any) -> Held:

@@ -45,6 +45,9 @@ class Bucket(Protocol):
     def create(self, key: str, data: BinaryIO, writer: str) -> None:
         """Write all of ``data`` with ``writer`` as metadata; ``Changed`` if one stands."""
 
+    def replace(self, key: str, data: BinaryIO) -> None:
+        """Write all of ``data``, over what stands."""
+
     def remove(self, held: Held) -> None:
         """Remove exactly this version; ``Changed`` if another stands."""
 
@@ -123,6 +126,15 @@ class ObjectStore:
         if failed:
             raise FileExistsError(errno.EEXIST, "an object stands there", name) from failed
         raise _superseded(name, "the object just written", held.version if held else "none")
+
+    def replace(self, name: str, data: BinaryIO) -> None:
+        """See ``Store``; by one write, again while its outcome is unknown."""
+        try:
+            self._ask(self._bucket.replace, self._key(name), data)
+        except Gone as error:
+            raise _refused(self.uri, Refused(404, str(error))) from error
+        except Changed as error:
+            raise _refused(self.uri, Refused(412, str(error))) from error
 
     def remove(self, name: str, version: str) -> bool:
         """See ``Store``; a service without conditional removal may lose what replaces it."""

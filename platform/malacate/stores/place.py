@@ -60,6 +60,9 @@ class _Place:
     def create(self, name: str, data: BinaryIO) -> Entry:
         return self._store.create(name, data)
 
+    def replace(self, name: str, data: BinaryIO) -> None:
+        self._store.replace(name, data)
+
     def remove(self, name: str, version: str) -> bool:
         return self._store.remove(name, version)
 

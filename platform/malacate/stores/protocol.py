@@ -67,6 +67,13 @@ class Store(Protocol):
         After an unknown outcome it looks at what stands instead of writing again.
         """
 
+    def replace(self, name: str, data: BinaryIO) -> None:
+        """Make all of ``data`` stand as ``name``, whatever stood there; it is seekable.
+
+        Who looks meanwhile sees the one or the other, whole. Killed, or without an answer, one of
+        them stands.
+        """
+
     def remove(self, name: str, version: str) -> bool:
         """Remove exactly ``version``; ``False`` if it is gone or written again already."""
 

@@ -75,6 +75,12 @@ class S3Bucket:
                 Metadata={_WRITER: writer},
             )
 
+    def replace(self, key: str, data: BinaryIO) -> None:
+        """See ``Bucket``; 5 GB at most."""
+        data.seek(0)
+        with _answers():
+            self._client.put_object(Bucket=self._bucket, Key=key, Body=data)
+
     def remove(self, held: Held) -> None:
         """See ``Bucket``; services that do not know the condition ignore it."""
         with _answers():

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from malacate.contracts.table import Table
 from malacate.names import quote
 from malacate.warehouse.hourly_rules import (
+    Spectrum,
     require_bounded,
     require_computed,
     require_count,
@@ -67,7 +68,8 @@ class HourlyStats:
     column ``vector_sum``, or without one of sqrt(sum of squares) of a reading's axes. ``rms_mm_s``
     is the quadratic mean of the column ``rms``, the RMS that a sensor tells of each reading;
     ``battery_min_v`` the least of the column ``battery``. Other columns of ``table`` are carried
-    over from the readings. A changed hour has its revision raised; an unchanged one is left.
+    over from the readings. A changed hour has its revision raised; an unchanged one is left. SQL
+    computes no ``spectrum``.
     """
 
     table: Table
@@ -80,6 +82,7 @@ class HourlyStats:
     rms: str = ""
     vector_sum: str = ""
     battery: str = ""
+    spectrum: Spectrum | None = None
 
     @property
     def target(self) -> Table:
@@ -102,7 +105,9 @@ class HourlyStats:
         """
         require_bounded(readings, self._columns.values(), MOST_STEPS / self.steps)
         require_count(self.per_hour, MOST_READINGS, self.table)
-        require_computed(self.table, {*self._told(), REVISION}, readings)
+        if self.spectrum:
+            self.spectrum.require_sound(self.table)
+        require_computed(self.table, {*self._told(), *self._of_spectrum, REVISION}, readings)
 
     def touched(self, published: Table) -> str:
         """Hours that a reading came to, or left."""
@@ -176,7 +181,7 @@ class HourlyStats:
         if place:
             twins = [f"{_TABLE} hour_twins as {self.once.blocks(readings, place)}"]
             counted = self.once.outside(readings, place, "hour_twins")
-        few = self._of_few(published)
+        few = self.of_few(published)
         many = (
             f"{_TABLE} hour_many as select 1 as one from hour_now where readings > {FEW_READINGS}"
         )
@@ -189,7 +194,7 @@ class HourlyStats:
             f"{_TABLE} hour_now as {self.hours('select * from hour_sums', of_few)}",
         )
 
-    def _of_few(self, published: Table) -> list[str]:
+    def of_few(self, published: Table) -> list[str]:
         """Axes whose values, and an hour's number of them, are so small that floats are exact."""
         most = {
             axis: max(abs(column.minimum or 0), abs(column.maximum or 0)) * self.steps
@@ -215,6 +220,7 @@ class HourlyStats:
             "battery_min_v": [self.battery],
             REVISION: [self.sequence, *self._columns.values()],
         }
+        of |= {name: [self.instant, self.axes[axis]] for name, axis in self._of_spectrum.items()}
         for axis, column in self.axes.items():
             of |= {f"{axis}_{name}": [column] for name in _of_axis(Moments(axis), "1")}
         return {c.name: of.get(c.name, [c.name]) for c in self.table.columns}
@@ -251,6 +257,10 @@ class HourlyStats:
     def _plain(self) -> list[str]:
         """Columns of the readings that are taken as they are."""
         return [self.instant, *self._carried]
+
+    @property
+    def _of_spectrum(self) -> dict[str, str]:
+        return self.spectrum.columns(self.axes) if self.spectrum else {}
 
     def _moments(self, of_few: Collection[str] = ()) -> list[Moments]:
         return [Moments(axis, axis in of_few) for axis in self.axes]

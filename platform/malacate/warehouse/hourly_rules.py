@@ -1,9 +1,41 @@
 """What a contract must promise before hours are computed of its readings."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
 
 from malacate.contracts.table import Table
 from malacate.errors import ContractError
+
+
+@dataclass(frozen=True)
+class Spectrum:
+    """What is told of an hour's frequencies, by engines that see samples in their order.
+
+    ``hz`` is how often a sensor samples; ``bands`` are frequencies from and below, in Hz. An axis
+    has ``<axis>_dominant_hz``, and for each band ``<axis>_<band>_energy_mm2_s2``; ``hours.grid``
+    says what they are.
+    """
+
+    hz: float
+    bands: Mapping[str, tuple[float, float]] = field(hash=False)
+
+    def columns(self, axes: Iterable[str]) -> dict[str, str]:
+        """The columns that it adds, and the axis of each."""
+        names = ["dominant_hz", *(f"{band}_energy_mm2_s2" for band in self.bands)]
+        return {f"{axis}_{name}": axis for axis in axes for name in names}
+
+    def require_sound(self, hours: Table) -> None:
+        """Raise ``ContractError`` for a band beyond what the rate can tell."""
+        for name, (low, high) in self.bands.items():
+            if not 0 <= low < high <= self.hz / 2:
+                raise ContractError(
+                    f"the band {name!r} is none that samples can tell",
+                    "Give its lowest frequency and its highest, up to half the sample rate.",
+                    source=str(hours.name),
+                    expected=f"within 0 and {self.hz / 2:g} Hz",
+                    actual=f"{low:g} to {high:g} Hz",
+                    reason="bad_band",
+                )
 
 
 def steps_of(resolution: float, hours: Table) -> int:

@@ -11,7 +11,7 @@ from typing import Any
 
 from malacate.errors import Fenced, MalacateError
 from malacate.sources.streams.message import Message, Pairs, text
-from malacate.sources.streams.transport import Address, Bounds, away, missing
+from malacate.sources.streams.transport import ANSWER_SECONDS, Address, Bounds, away, missing
 
 _SECURITY = {
     (False, False): "PLAINTEXT",
@@ -36,10 +36,7 @@ class KafkaTransport:
     """
 
     def __init__(self, at: Address, name: str, bounds: Bounds) -> None:
-        try:
-            self._kafka = import_module("confluent_kafka")
-        except ImportError as error:
-            raise missing("confluent-kafka") from error
+        self._kafka = _library()
         self._at = at
         self._trouble: Any = None
         self._held: deque[tuple[int, int, int]] = deque()
@@ -51,19 +48,13 @@ class KafkaTransport:
         )
 
     def _settings(self, name: str, bounds: Bounds) -> dict[str, Any]:
-        at = self._at
-        login = {"sasl.mechanism": "PLAIN", "sasl.username": at.user, "sasl.password": at.password}
         return {
-            "bootstrap.servers": at.server,
-            "group.id": name,
+            **_reaching(self._at, name),
             "group.instance.id": f"{name}-{socket.gethostname()}",
             "enable.auto.commit": False,
             "auto.offset.reset": "earliest",
             "queued.max.messages.kbytes": max(bounds.bytes >> 10, 1),
-            "security.protocol": _SECURITY[bool(at.user), at.is_encrypted],
             "error_cb": self._on_error,
-            "logger": logging.getLogger(__name__),
-            **(login if at.user else {}),
         }
 
     def receive(self, most: int, seconds: float) -> list[Message]:
@@ -146,3 +137,40 @@ def _message(one: Any, without: int) -> Message:
     number = f"{one.partition()}-{one.offset()}"
     instant = None if kind == without else at * 1000
     return Message(one.value() or b"", one.topic(), number, instant, (*key, *headers))
+
+
+def probe(at: Address, name: str) -> str:
+    """What the group ``name`` has of the topic; asked without joining the group."""
+    kafka = _library()
+    consumer = kafka.Consumer(_reaching(at, name))
+    try:
+        topic = consumer.list_topics(timeout=ANSWER_SECONDS).topics.get(at.path)
+        if topic is None:
+            raise away(at, "it has no such topic")
+        partitions = [kafka.TopicPartition(at.path, number) for number in topic.partitions]
+        committed = consumer.committed(partitions, timeout=ANSWER_SECONDS)
+    except kafka.KafkaException as error:
+        raise away(at, error.args[0].str()) from error
+    finally:
+        consumer.close()
+    begun = sum(one.offset >= 0 for one in committed)
+    return f"{len(partitions)} partitions, {begun} of them collected before"
+
+
+def _library() -> Any:
+    try:
+        return import_module("confluent_kafka")
+    except ImportError as error:
+        raise missing("confluent-kafka") from error
+
+
+def _reaching(at: Address, name: str) -> dict[str, Any]:
+    """Settings of every consumer of the group."""
+    login = {"sasl.mechanism": "PLAIN", "sasl.username": at.user, "sasl.password": at.password}
+    return {
+        "bootstrap.servers": at.server,
+        "group.id": name,
+        "security.protocol": _SECURITY[bool(at.user), at.is_encrypted],
+        "logger": logging.getLogger(__name__),
+        **(login if at.user else {}),
+    }

@@ -6,14 +6,16 @@ with whoever has it at the moment.
 """
 
 import importlib
+import logging
 from collections import deque
 from collections.abc import Sequence
+from queue import Empty, Queue
 from threading import Condition, Lock
 from typing import Any
 
 from malacate.errors import Fenced
 from malacate.sources.streams.message import Message, Pairs, text
-from malacate.sources.streams.transport import Address, Bounds, away, missing
+from malacate.sources.streams.transport import ANSWER_SECONDS, Address, Bounds, away, missing
 
 KEPT_SECONDS = 7 * 86_400
 """How long the broker keeps messages for a collector that is away."""
@@ -25,6 +27,8 @@ _OVERHEAD = 1024
 
 _TAKEN_OVER = 142
 _PORTS = {"mqtt": 1883, "mqtts": 8883}
+
+_log = logging.getLogger(__name__)
 
 
 class MqttTransport:
@@ -39,21 +43,12 @@ class MqttTransport:
         self._connection, self._lock = 0, Lock()
         self._arrived = _Arrived(bounds.bytes)
         self._held: deque[tuple[int, int, int]] = deque()
-        try:
-            self._mqtt = importlib.import_module("paho.mqtt.client")
-        except ImportError as error:
-            raise missing("paho-mqtt") from error
+        self._mqtt = _library()
         self._client = self._opened(name, min(2 * bounds.messages, _MOST_IN_FLIGHT))
 
     def _opened(self, name: str, in_flight: int) -> Any:
         mqtt, at = self._mqtt, self._at
-        client = mqtt.Client(
-            mqtt.CallbackAPIVersion.VERSION2, name, protocol=mqtt.MQTTv5, manual_ack=True
-        )
-        if at.user:
-            client.username_pw_set(at.user, at.password or None)
-        if at.is_encrypted:
-            client.tls_set()
+        client = _client(mqtt, at, name)
         client.on_connect, client.on_disconnect = self._on_connect, self._on_disconnect
         client.on_connect_fail, client.on_subscribe = self._on_connect_fail, self._on_subscribe
         client.on_message = self._on_message
@@ -61,14 +56,7 @@ class MqttTransport:
         properties = mqtt.Properties(mqtt.PacketTypes.CONNECT)
         properties.SessionExpiryInterval = KEPT_SECONDS
         properties.ReceiveMaximum = in_flight
-        host, _, port = at.server.partition(":")
-        client.connect_async(
-            host,
-            int(port or _PORTS[at.scheme]),
-            _ALIVE_SECONDS,
-            clean_start=False,
-            properties=properties,
-        )
+        client.connect_async(*_place(at), _ALIVE_SECONDS, clean_start=False, properties=properties)
         client.loop_start()
         return client
 
@@ -103,17 +91,19 @@ class MqttTransport:
 
     # The client's own thread calls what follows.
 
-    def _on_connect(self, client: Any, _: Any, __: Any, reason: Any, ___: Any) -> None:
+    def _on_connect(self, client: Any, _: Any, flags: Any, reason: Any, __: Any) -> None:
         self._next_connection("" if not reason.is_failure else str(reason))
         if not reason.is_failure:
+            if not flags.session_present:
+                _log.warning("%s: it has no session of ours: what it was sent before now does not "
+                             "come", self._at)  # fmt: skip
             options = self._mqtt.SubscribeOptions(
                 1, retainHandling=self._mqtt.SubscribeOptions.RETAIN_SEND_IF_NEW_SUB
             )
             client.subscribe(self._at.path, options=options)
 
     def _on_subscribe(self, _: Any, __: Any, ___: int, reasons: Sequence[Any], ____: Any) -> None:
-        refused = [str(reason) for reason in reasons if reason.is_failure]
-        self._trouble = f"subscribing: {', '.join(refused)}" if refused else ""
+        self._trouble = _refused(reasons)
 
     def _on_connect_fail(self, _: Any, __: Any) -> None:
         self._trouble = "no connection"
@@ -173,3 +163,60 @@ def _message(one: Any) -> Message:
     user: Pairs = tuple(getattr(one.properties, "UserProperty", ()))
     number: Pairs = (("mqtt.packet", str(one.mid)),) if one.qos else ()
     return Message(bytes(one.payload), text(one._topic), attributes=(*number, *user))
+
+
+def probe(at: Address, name: str) -> str:
+    """Subscribe for a moment, under another name than the collector's; what came of it.
+
+    Whether the collector's session stands nobody is told: whoever asks for it takes it over.
+    """
+    mqtt, answers = _library(), Queue[str]()
+    client = _client(mqtt, at, f"{name}-probe")
+
+    def subscribe(_: Any, __: Any, ___: Any, reason: Any, ____: Any) -> None:
+        if reason.is_failure:
+            answers.put(str(reason))
+        else:
+            client.subscribe(at.path, 1)
+
+    client.on_connect = subscribe
+    client.on_subscribe = lambda _, __, ___, reasons, ____: answers.put(_refused(reasons))
+    try:
+        client.connect(*_place(at), clean_start=True)
+        client.loop_start()
+        refused = answers.get(timeout=ANSWER_SECONDS)
+    except (OSError, Empty) as error:
+        raise away(at, str(error) or "no answer") from error
+    finally:
+        client.disconnect()
+        client.loop_stop()
+    if refused:
+        raise away(at, refused)
+    return f"it answers, and lets us subscribe to {at.path}"
+
+
+def _library() -> Any:
+    try:
+        return importlib.import_module("paho.mqtt.client")
+    except ImportError as error:
+        raise missing("paho-mqtt") from error
+
+
+def _client(mqtt: Any, at: Address, name: str) -> Any:
+    version = mqtt.CallbackAPIVersion.VERSION2
+    client = mqtt.Client(version, name, protocol=mqtt.MQTTv5, manual_ack=True)
+    if at.user:
+        client.username_pw_set(at.user, at.password or None)
+    if at.is_encrypted:
+        client.tls_set()
+    return client
+
+
+def _place(at: Address) -> tuple[str, int]:
+    host, _, port = at.server.partition(":")
+    return host, int(port or _PORTS[at.scheme])
+
+
+def _refused(reasons: Sequence[Any]) -> str:
+    refused = ", ".join(str(reason) for reason in reasons if reason.is_failure)
+    return f"subscribing: {refused}" if refused else ""

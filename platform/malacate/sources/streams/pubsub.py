@@ -13,7 +13,7 @@ from typing import Any
 
 from malacate.errors import SourceUnreachable
 from malacate.sources.streams.message import Message
-from malacate.sources.streams.transport import Address, away, missing
+from malacate.sources.streams.transport import ANSWER_SECONDS, Address, away, missing
 
 _LEASE_SECONDS = 30
 _RENEWED_SECONDS = 10.0
@@ -25,12 +25,8 @@ class PubSubTransport:
     """See ``Transport``."""
 
     def __init__(self, at: Address) -> None:
-        try:
-            self._client = import_module("google.cloud.pubsub_v1").SubscriberClient()
-        except ImportError as error:
-            raise missing("google-cloud-pubsub") from error
-        self._at = at
-        self._subscription = f"projects/{at.server}/subscriptions/{at.path}"
+        self._client, self._at = _client(at), at
+        self._subscription = _subscription(at)
         self._held: deque[str] = deque()
         self._lock, self._ended = Lock(), Event()
         Thread(target=self._renew, daemon=True).start()
@@ -40,7 +36,7 @@ class PubSubTransport:
         from google.api_core.exceptions import DeadlineExceeded
 
         try:
-            with self._answering():
+            with _answering(self._at):
                 answer = self._client.pull(
                     subscription=self._subscription,
                     max_messages=min(most, _AT_ONCE),
@@ -65,7 +61,7 @@ class PubSubTransport:
         while count:
             some = list(islice(self._held, min(count, _AT_ONCE)))
             try:
-                with self._answering():
+                with _answering(self._at):
                     self._client.acknowledge(
                         subscription=self._subscription, ack_ids=some, timeout=_ANSWER_SECONDS
                     )
@@ -97,7 +93,7 @@ class PubSubTransport:
 
     def _deadline(self, ids: Sequence[str], seconds: int) -> None:
         for start in range(0, len(ids), _AT_ONCE):
-            with self._answering():
+            with _answering(self._at):
                 self._client.modify_ack_deadline(
                     subscription=self._subscription,
                     ack_ids=ids[start : start + _AT_ONCE],
@@ -113,12 +109,45 @@ class PubSubTransport:
         pairs = tuple(sorted(attributes.items()))
         return Message(one.data, self._subscription, one.message_id, at, pairs)
 
-    @contextmanager
-    def _answering(self) -> Iterator[None]:
-        from google.api_core.exceptions import GoogleAPIError
-        from google.auth.exceptions import GoogleAuthError
 
-        try:
-            yield
-        except (GoogleAPIError, GoogleAuthError) as error:
-            raise away(self._at, error) from error
+def probe(at: Address) -> str:
+    """The subscription's topic, if this account may look at it."""
+    from google.api_core.exceptions import PermissionDenied
+
+    client = _client(at)
+    try:
+        with _answering(at):
+            found = client.get_subscription(subscription=_subscription(at), timeout=ANSWER_SECONDS)
+    except SourceUnreachable as error:
+        if isinstance(error.__cause__, PermissionDenied):
+            return "it answers; pubsub.subscriptions.get is needed to see more"
+        raise
+    finally:
+        client.close()
+    if found.detached or found.topic == "_deleted-topic_":
+        raise away(at, "the topic of the subscription is deleted, or it is detached")
+    return f"it stands, of {found.topic}"
+
+
+def _client(at: Address) -> Any:
+    try:
+        pubsub = import_module("google.cloud.pubsub_v1")
+    except ImportError as error:
+        raise missing("google-cloud-pubsub") from error
+    with _answering(at):
+        return pubsub.SubscriberClient()
+
+
+def _subscription(at: Address) -> str:
+    return f"projects/{at.server}/subscriptions/{at.path}"
+
+
+@contextmanager
+def _answering(at: Address) -> Iterator[None]:
+    from google.api_core.exceptions import GoogleAPIError
+    from google.auth.exceptions import GoogleAuthError
+
+    try:
+        yield
+    except (GoogleAPIError, GoogleAuthError) as error:
+        raise away(at, error) from error

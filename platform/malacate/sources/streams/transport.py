@@ -63,7 +63,8 @@ class Address:
         before, _, path = rest.partition("/")
         credentials, _, server = before.rpartition("@")
         user, _, password = credentials.partition(":")
-        if scheme not in KINDS or not server or not path:
+        is_known = scheme in KINDS and (KINDS[scheme] != "mqtt" or _is_filter(path))
+        if not is_known or not server or not path:
             raise ConfigError(
                 "the URL of a stream cannot be understood",
                 "Write mqtt://host:port/topic/filter, pubsub://project/subscription or "
@@ -82,8 +83,19 @@ class Address:
         return f"{self.scheme}://{self.server}/{self.path}"
 
 
+ANSWER_SECONDS = 10.0
+"""How long a probe waits for a broker."""
+
 KINDS = {"mqtt": "mqtt", "mqtts": "mqtt", "pubsub": "pubsub", "kafka": "kafka", "kafkas": "kafka"}
 """Scheme of a URL to the kind of broker."""
+
+
+def _is_filter(path: str) -> bool:
+    """Whether ``#`` is the last level alone, and both ``#`` and ``+`` are levels by themselves."""
+    levels = path.split("/")
+    return "#" not in levels[:-1] and not any(
+        len(level) > 1 and {"#", "+"} & set(level) for level in levels
+    )
 
 
 def connect(url: str, name: str, bounds: Bounds) -> Transport:
@@ -100,6 +112,25 @@ def connect(url: str, name: str, bounds: Bounds) -> Transport:
     from malacate.sources.streams.pubsub import PubSubTransport
 
     return PubSubTransport(at)
+
+
+def probe(url: str, name: str) -> str:
+    """Whether ``connect`` would receive, without taking anything from a collector that runs.
+
+    Returns what was found; raises ``SourceUnreachable``.
+    """
+    at = Address.of(url)
+    if KINDS[at.scheme] == "mqtt":
+        from malacate.sources.streams import mqtt
+
+        return mqtt.probe(at, name)
+    if KINDS[at.scheme] == "kafka":
+        from malacate.sources.streams import kafka
+
+        return kafka.probe(at, name)
+    from malacate.sources.streams import pubsub
+
+    return pubsub.probe(at)
 
 
 def away(at: Address, said: object) -> SourceUnreachable:

@@ -1,0 +1,95 @@
+"""The hours of a job computed by this process, some at a time: memory is that of an hour, or of
+``AT_ONCE`` readings where hours are small.
+
+The arithmetic is of ``measured``; no warehouse, and no other process, here.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from malacate.hours.job import Job, groups_of, read_groups, span_of
+from malacate.hours.measured import HOUR_US, by_hour, hour_of, hours_of
+
+AT_ONCE = 10_000_000
+"""Readings, by what files tell of themselves."""
+
+
+@dataclass
+class InProcess:
+    """Computes the hours of ``job``, and counts; ``content`` has the bytes of one of its files."""
+
+    job: Job
+    content: Callable[[str], bytes]
+    counts: dict[str, int] = field(default_factory=dict)
+
+    def rows(self) -> Iterator[pa.Table]:
+        """The rows of some hours after others."""
+        for hours in self._chunks():
+            parts = defaultdict[tuple[str, int], list[pa.RecordBatch]](list)
+            for sensor, hour, some in self._readings(hours):
+                parts[sensor, hour].append(some)
+            made = [
+                hour_of(self.job.what, *key, pa.Table.from_batches(parts[key]))
+                for key in sorted(parts)
+            ]
+            read = sum(some.num_rows for of in parts.values() for some in of)
+            self._count(readings_read=read, hours_computed=len(made))
+            yield pa.Table.from_pylist(made, self.job.made)
+
+    def _readings(self, hours: set[int]) -> Iterator[tuple[str, int, pa.RecordBatch]]:
+        job = self.job
+        for path in job.files:
+            if groups := groups_of(self._metadata[path], job.what.instant, hours):
+                yield from by_hour(job.what, self._read(path, groups, job.rows), hours)
+
+    def _chunks(self) -> Iterator[set[int]]:
+        """Hours that follow each other, and have ``AT_ONCE`` readings or are one."""
+        chunk, size = set[int](), 0.0
+        for hour, readings in sorted(self._sizes().items()):
+            if chunk and size + readings > AT_ONCE:
+                yield chunk
+                chunk, size = set(), 0.0
+            chunk.add(hour)
+            size += readings
+        if chunk:
+            yield chunk
+
+    def _sizes(self) -> dict[int, float]:
+        """Of each hour how many readings it may have: a row group's are spread over its hours."""
+        hours = np.array(sorted(self._hours()), np.int64)
+        sizes = np.zeros(hours.size)
+        for metadata in self._metadata.values():
+            for group in map(metadata.row_group, range(metadata.num_row_groups)):
+                first, last = span_of(group, self.job.what.instant) or (hours[0], hours[-1])
+                of = slice(*np.searchsorted(hours, [first - HOUR_US + 1, last + 1]))
+                sizes[of] += group.num_rows / max(1, hours[of].size)
+        return dict(zip(hours.tolist(), sizes.tolist(), strict=True))
+
+    def _hours(self) -> Iterable[int]:
+        job = self.job
+        if job.hours is not None:
+            return job.hours
+        instants, found = pa.schema([job.rows.field(job.what.instant)]), set[int]()
+        for path, metadata in self._metadata.items():
+            (column,) = self._read(path, range(metadata.num_row_groups), instants).columns
+            found |= set(np.unique(hours_of(column.drop_null())).tolist())
+        return found
+
+    @cached_property
+    def _metadata(self) -> dict[str, pq.FileMetaData]:
+        files = ((path, pa.BufferReader(self.content(path))) for path in self.job.files)
+        return {path: pq.read_metadata(data) for path, data in files}
+
+    def _read(self, path: str, groups: Iterable[int], schema: pa.Schema) -> pa.Table:
+        file = pq.ParquetFile(pa.BufferReader(self.content(path)))
+        return read_groups(file, list(groups), schema)
+
+    def _count(self, **more: int) -> None:
+        for name, number in more.items():
+            self.counts[name] = self.counts.get(name, 0) + number
