@@ -31,7 +31,7 @@ create or replace table minute as select
 from range(60) a(second), range({sensors}) b(sensor), range({hz}) c(slot)
 """
 _NOISE = "(random() + random() + random() - 1.5) * 0.6"
-_WAVE = "cast(round(0.8 * sin(2 * pi() * {tone} * (second + slot / {hz})) + {noise}, 4) as float)"
+_WAVE = "round(0.8 * sin(2 * pi() * {tone} * (second + slot / {hz})) + {noise}, 4)::double"
 
 
 def write(folder: Path, minutes: int) -> int:

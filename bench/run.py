@@ -16,6 +16,7 @@ from pathlib import Path
 
 import apply
 import bigquery_side
+import hours
 import pgoutput
 import slot
 import streams
@@ -170,7 +171,7 @@ def main() -> None:
     options.add_argument("--slow", action=argparse.BooleanOptionalAction, default=True,
                          help="also the slow peers: pandas, dlt as it comes")  # fmt: skip
     parts = ("databases", "avro", "many", "ticks", "bigquery", "pgoutput", "apply", "slot",
-             "streams")  # fmt: skip
+             "streams", "hours")  # fmt: skip
     options.add_argument("--only", choices=parts)
     options.add_argument("--minutes", type=float, default=0.0,
                          help="of streams: watch the collector's memory so long")  # fmt: skip
@@ -193,6 +194,8 @@ def main() -> None:
         met.append(bigquery(small, given.rounds))
     if given.only in (None, "slot"):
         slot.main(given.rounds)
+    if given.only in (None, "hours"):
+        met += [told(*one) for one in hours.main(given.rounds)]
     if given.only in (None, "streams"):
         streams.main(given.minutes)
     sys.exit(0 if all(met) else 1)

@@ -14,8 +14,9 @@ from platform_tests.warehouse.hours import HOURS, READING, STATS, Row
 
 from malacate.batch import WriteMode
 from malacate.formats import FileFormat
+from malacate.hours.apart import by_hour
 from malacate.hours.job import Job
-from malacate.hours.measured import by_hour, hour_of
+from malacate.hours.measured import hour_of
 from malacate.ingest import Report, Route
 from malacate.orchestration.hours_beam import Beam
 from malacate.sources.files import FileDrops, all_files

@@ -42,14 +42,16 @@ import sys
 from datetime import UTC, datetime
 from apache_beam.internal import pickler
 from apache_beam.internal.cloudpickle import cloudpickle
-from malacate.hours import beam_pipeline, grid, job as jobs, measured, powers
+from malacate.hours import apart, beam_pipeline, grid, job as jobs, measured, powers
 from malacate.hours.job import Job
 import pyarrow as pa
 job = Job.from_json(JOB)
 row = {name: 1 for name in job.what.values} | {"sensor_id": "g", "seq": 1}
 row |= {"measured_at": datetime(1970, 1, 1, tzinfo=UTC), "sector_id": "s"}
-part = pa.RecordBatch.from_pylist([row], job.rows).serialize().to_pybytes()
-for module in (grid, jobs, measured, powers, beam_pipeline):  # the last is __main__, sent whole
+part = pa.RecordBatch.from_pylist([row], job.rows).drop_columns(["sensor_id"])
+part = part.serialize().to_pybytes()
+# The last is __main__, which is sent whole.
+for module in (apart, grid, jobs, measured, powers, beam_pipeline):
     cloudpickle.register_pickle_by_value(module)
 sent = pickler.dumps((beam_pipeline.read, beam_pipeline.computed, job.what))
 for name in [name for name in sys.modules if name.startswith("malacate")]:

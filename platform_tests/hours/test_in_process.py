@@ -3,7 +3,7 @@ and the engine of this process has the rows of the warehouse's.
 """
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -19,7 +19,10 @@ from platform_tests.length import IS_LONG
 from platform_tests.warehouse.hours import AXES, EPOCH, HOURS, READING, STATS, reading
 from scipy import signal
 
-from malacate.contracts.table import Column
+from acme.simulator import traces
+from acme.simulator.world import World
+from malacate.components.declared import promised
+from malacate.contracts.table import Column, Table
 from malacate.errors import ContractError
 from malacate.hours.files import content
 from malacate.hours.grid import HOUR_US
@@ -27,9 +30,11 @@ from malacate.hours.in_process import InProcess
 from malacate.hours.job import Job
 from malacate.orchestration.hours_numpy import Numpy
 from malacate.sources.hours import measured
+from malacate.warehouse.hourly import HourlyStats
 from malacate.warehouse.hourly_rules import Spectrum
 
 SEISMIC = Path(__file__).parents[1] / "data" / "seismic"
+TRACES = Path(__file__).parents[2] / "platform" / "acme" / "defs" / "traces"
 HISTORIES = 500 if IS_LONG else 50
 HZ, BANDS = 100.0, {"low": (1.0, 10.0), "high": (10.0, 50.0)}
 OF_AXIS = ("dominant_hz", "low_energy_mm2_s2", "high_energy_mm2_s2")
@@ -64,19 +69,27 @@ def samples() -> pa.Table:
 SAMPLES = samples()
 
 
+def hours_of(
+    files: Mapping[str, bytes],
+    stats: HourlyStats = WITH_SPECTRUM,
+    readings: Table = READING,
+    hours: Sequence[int] | None = None,
+) -> pa.Table:
+    """The hours of the readings in Parquet files."""
+    what = measured(stats, readings)
+    made = pa.schema([(name, stats.table.by_name[name].type) for name in what.columns])
+    read = pa.schema([(name, readings.by_name[name].type) for name in what.read])
+    job = Job.from_json(Job(what, list(files), hours, read, made, "").to_json())
+    return pa.concat_tables(InProcess(job, lambda name: pa.BufferReader(files[name])).rows())
+
+
 def hours_after(deliveries: Sequence[pa.Table], hours: Sequence[int] | None = None) -> bytes:
     """The bytes of all hours, of a file for each delivery."""
     files = {}
     for number, rows in enumerate(deliveries):
         pq.write_table(rows, sink := io.BytesIO(), row_group_size=97)
         files[f"{number}"] = sink.getvalue()
-    what = measured(WITH_SPECTRUM, READING)
-    table = WITH_SPECTRUM.table
-    made = pa.schema([(name, table.by_name[name].type) for name in what.columns])
-    read = pa.schema([(name, READING.by_name[name].type) for name in what.read])
-    job = Job.from_json(Job(what, list(files), hours, read, made, "").to_json())
-    rows = pa.concat_tables(InProcess(job, files.__getitem__).rows())
-    return content(rows, table.key)
+    return content(hours_of(files, hours=hours), HOURS.key)
 
 
 @settings(max_examples=HISTORIES, deadline=None)
@@ -135,12 +148,8 @@ def test_the_spectrum_of_a_real_earthquake_is_scipys(name: str) -> None:
         **dict.fromkeys(("rms_mm_s", "pvs_mm_s", "battery_v"), np.ones(of[0].num_rows)),
     }).select(READING.schema.names)  # fmt: skip
     stats = replace(WITH_SPECTRUM, spectrum=Spectrum(hz, BANDS))
-    what = measured(stats, READING)
-    read_schema = pa.schema([(n, READING.by_name[n].type) for n in what.read])
-    made = pa.schema([(n, stats.table.by_name[n].type) for n in what.columns])
     pq.write_table(rows, sink := io.BytesIO())
-    job = Job(what, ["a"], None, read_schema, made, "")
-    (hour,) = pa.concat_tables(InProcess(job, lambda _: sink.getvalue()).rows()).to_pylist()
+    (hour,) = hours_of({"a": sink.getvalue()}, stats).to_pylist()
     frequencies, density = signal.welch(counts, hz, "hann", 4096, 2048)
     for axis, mine in zip(AXES, density, strict=True):
         assert hour[f"{axis}_dominant_hz"] == frequencies[1:][mine[1:].argmax()]
@@ -155,3 +164,21 @@ def test_a_band_that_samples_cannot_tell_is_refused(band: tuple[float, float]) -
     stats = replace(WITH_SPECTRUM, spectrum=Spectrum(HZ, {"low": band, "high": (1.0, 2.0)}))
     with pytest.raises(ContractError, match="the band 'low'"):
         stats.require_sound(READING)
+
+
+def test_the_mines_raw_trace_has_the_hour_that_is_known(tmp_path: Path) -> None:
+    drops = traces.deliver_hour(World(), tmp_path / "drops", tmp_path / "truth", 0)
+    tables = promised(TRACES, "traces", ["trace", "trace_hour"])
+    axes = {axis: f"v_{axis}_mm_s" for axis in AXES}
+    bands = {"low": (1.0, 5.0), "mid": (5.0, 15.0), "high": (15.0, 50.0)}
+    stats = HourlyStats(
+        tables["trace_hour"], 60_000, axes, traces.RESOLUTION, spectrum=Spectrum(100.0, bands)
+    )
+    files = {path.name: path.read_bytes() for path in drops}
+    (hour,) = hours_of(files, stats, tables["trace"]).to_pylist()
+    (truth,) = (tmp_path / "truth" / "traces").iterdir()
+    (known,) = pq.read_table(truth).to_pylist()
+    told = {name: hour[name] for name in known}
+    numbers = {name: value for name, value in known.items() if isinstance(value, float)}
+    assert {name: told.pop(name) for name in numbers} == pytest.approx(numbers, rel=1e-12)
+    assert told == {name: value for name, value in known.items() if name not in numbers}

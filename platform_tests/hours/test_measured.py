@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from platform_tests.length import IS_LONG
 from platform_tests.warehouse.hours import AXES, EPOCH, HOURS, READING, STATS, Row, reading
 
-from malacate.hours.measured import Measured, by_hour, hour_of, in_steps
+from malacate.hours.apart import by_hour
+from malacate.hours.measured import Measured, hour_of, in_steps
 from malacate.sources.hours import measured
 from malacate.warehouse.duckdb_tables import follow
 from malacate.warehouse.duckdb_write import begin_touching, derive

@@ -23,9 +23,10 @@ from apache_beam.metrics import Metrics, MetricsFilter
 from apache_beam.options.pipeline_options import PipelineOptions
 from dagster_pipes import DAGSTER_PIPES_CONTEXT_ENV_VAR, open_dagster_pipes
 
-from malacate.hours import grid, job, measured, powers
+from malacate.hours import apart, grid, job, measured, powers
+from malacate.hours.apart import by_hour
 from malacate.hours.job import Job, groups_of, read_groups
-from malacate.hours.measured import Measured, by_hour, hour_of
+from malacate.hours.measured import Measured, hour_of
 
 COUNTS = "malacate"
 """The namespace of what is counted."""
@@ -52,8 +53,9 @@ def computed(
 ) -> dict[str, Any]:
     """The row of one sensor and hour."""
     (sensor, hour), parts = grouped
-    batches = [pa.ipc.read_record_batch(pa.py_buffer(part), rows) for part in parts]
-    row = hour_of(what, sensor, hour, pa.Table.from_batches(batches, rows))
+    own = pa.schema([field for field in rows if field.name != what.sensor])
+    batches = [pa.ipc.read_record_batch(pa.py_buffer(part), own) for part in parts]
+    row = hour_of(what, sensor, hour, pa.Table.from_batches(batches, own))
     Metrics.counter(COUNTS, "readings_counted").inc(row.get("readings", 0))
     Metrics.counter(COUNTS, "hours_computed").inc()
     return row
@@ -61,7 +63,7 @@ def computed(
 
 def run(this: Job) -> dict[str, Any]:
     """Run it to its end; what it counted, and the seconds of processor that it took here."""
-    for module in (grid, job, measured, powers):
+    for module in (apart, grid, job, measured, powers):
         # Beam sends code to its workers; those elsewhere have none of ours, so these go whole.
         cloudpickle.register_pickle_by_value(module)
     options = PipelineOptions.from_dictionary({**this.options, "runner": this.runner})

@@ -11,6 +11,8 @@ from itertools import pairwise
 import numpy as np
 import numpy.typing as npt
 
+from malacate.hours.powers import whole
+
 Floats = npt.NDArray[np.float64]
 Whole = npt.NDArray[np.int64]
 
@@ -45,7 +47,7 @@ def grid(instants_us: Whole, values: Floats, hour_us: int, hz: float) -> Floats:
     several on a slot the least counts, by instant, then by the values of the axes in turn.
     """
     slots = round(HOUR_US * hz / 1e6)
-    place = np.rint((instants_us - hour_us) * (hz / 1e6)).astype(np.int64)
+    place = whole((instants_us - hour_us) * (hz / 1e6)).astype(np.int64)
     if place.size and not 0 <= place.min() <= place.max() <= slots:
         raise ValueError("a sample is not of this hour")
     place = np.minimum(place, slots - 1)

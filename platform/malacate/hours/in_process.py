@@ -6,41 +6,57 @@ The arithmetic is of ``measured``; no warehouse, and no other process, here.
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from malacate.hours.apart import by_hour, hours_of
 from malacate.hours.job import Job, groups_of, read_groups, span_of
-from malacate.hours.measured import HOUR_US, by_hour, hour_of, hours_of
+from malacate.hours.measured import HOUR_US, hour_of
 
 AT_ONCE = 10_000_000
 """Readings, by what files tell of themselves."""
 
 
+@contextmanager
+def _system_pool() -> Iterator[None]:
+    """Arrow's own pool hands memory back, and has it anew, page by page: a third of all time."""
+    before = pa.default_memory_pool()
+    pa.set_memory_pool(pa.system_memory_pool())
+    try:
+        yield
+    finally:
+        pa.set_memory_pool(before)
+
+
 @dataclass
 class InProcess:
-    """Computes the hours of ``job``, and counts; ``content`` has the bytes of one of its files."""
+    """Computes the hours of ``job``, and counts; ``opened`` opens one of its files."""
 
     job: Job
-    content: Callable[[str], bytes]
+    opened: Callable[[str], pa.NativeFile]
     counts: dict[str, int] = field(default_factory=dict)
 
     def rows(self) -> Iterator[pa.Table]:
         """The rows of some hours after others."""
         for hours in self._chunks():
-            parts = defaultdict[tuple[str, int], list[pa.RecordBatch]](list)
-            for sensor, hour, some in self._readings(hours):
-                parts[sensor, hour].append(some)
-            made = [
-                hour_of(self.job.what, *key, pa.Table.from_batches(parts[key]))
-                for key in sorted(parts)
-            ]
-            read = sum(some.num_rows for of in parts.values() for some in of)
-            self._count(readings_read=read, hours_computed=len(made))
+            with _system_pool():
+                made = self._made(hours)
             yield pa.Table.from_pylist(made, self.job.made)
+
+    def _made(self, hours: set[int]) -> list[dict[str, Any]]:
+        parts = defaultdict[tuple[str, int], list[pa.RecordBatch]](list)
+        for sensor, hour, some in self._readings(hours):
+            parts[sensor, hour].append(some)
+        read = sum(some.num_rows for of in parts.values() for some in of)
+        self._count(readings_read=read, hours_computed=len(parts))
+        whole = ((key, pa.Table.from_batches(parts.pop(key))) for key in sorted(parts))
+        return [hour_of(self.job.what, *key, readings) for key, readings in whole]
 
     def _readings(self, hours: set[int]) -> Iterator[tuple[str, int, pa.RecordBatch]]:
         job = self.job
@@ -83,11 +99,13 @@ class InProcess:
 
     @cached_property
     def _metadata(self) -> dict[str, pq.FileMetaData]:
-        files = ((path, pa.BufferReader(self.content(path))) for path in self.job.files)
-        return {path: pq.read_metadata(data) for path, data in files}
+        return {path: pq.read_metadata(self.opened(path)) for path in self.job.files}
 
     def _read(self, path: str, groups: Iterable[int], schema: pa.Schema) -> pa.Table:
-        file = pq.ParquetFile(pa.BufferReader(self.content(path)))
+        encoded = [self.job.what.sensor]
+        file = pq.ParquetFile(
+            self.opened(path), metadata=self._metadata[path], read_dictionary=encoded
+        )
         return read_groups(file, list(groups), schema)
 
     def _count(self, **more: int) -> None:

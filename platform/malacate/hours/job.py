@@ -55,16 +55,23 @@ def groups_of(metadata: pq.FileMetaData, instant: str, hours: Collection[int] | 
 
 
 def read_groups(file: pq.ParquetFile, groups: Sequence[int], schema: pa.Schema) -> pa.Table:
-    """Rows as today's contract has them: columns that came since the file was written are null."""
+    """Rows as today's contract has them: columns that came since the file was written are null, and
+    those read as dictionaries are these.
+    """
     names = [name for name in schema.names if name in file.schema_arrow.names]
     rows = file.read_row_groups(groups, names)
     columns = [
-        rows[field.name].cast(field.type)
+        _as_promised(rows[field.name], field.type)
         if field.name in names
         else pa.nulls(rows.num_rows, field.type)
         for field in schema
     ]
-    return pa.Table.from_arrays(columns, schema=schema)
+    return pa.Table.from_arrays(columns, schema.names)
+
+
+def _as_promised(column: pa.ChunkedArray, kind: pa.DataType) -> pa.ChunkedArray:
+    is_encoded = pa.types.is_dictionary(column.type) and column.type.value_type == kind
+    return column.unify_dictionaries() if is_encoded else column.cast(kind)
 
 
 def span_of(group: pq.RowGroupMetaData, instant: str) -> tuple[int, int] | None:

@@ -4,7 +4,7 @@ Numpy and Python's integers; it runs where neither the platform nor a warehouse 
 """
 
 import math
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -23,6 +23,8 @@ Steps = tuple[Floats, npt.NDArray[np.bool_]]
 """Whole numbers, and which of them are there."""
 
 HOUR_US = 3_600_000_000
+_IN_CACHE = 1 << 15
+"""Values that are computed with at once."""
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -80,36 +82,6 @@ class Measured:
         return tuple(dict.fromkeys(names))
 
 
-def by_hour(
-    what: Measured, rows: pa.Table, hours: Collection[int] | None = None
-) -> Iterator[tuple[Any, int, pa.RecordBatch]]:
-    """Readings apart by sensor and hour, the latter in microseconds since 1970; only ``hours``.
-
-    One without a sensor or an instant is of no hour.
-    """
-    for name in (what.sensor, what.instant):
-        rows = rows.filter(pc.is_valid(rows[name])) if rows[name].null_count else rows
-    hour = hours_of(rows[what.instant])
-    if hours is not None:
-        wanted = np.isin(hour, np.fromiter(hours, np.int64))
-        if not wanted.all():
-            rows, hour = rows.filter(pa.array(wanted)), hour[wanted]
-    if not rows.num_rows:
-        return
-    sensors = rows[what.sensor].combine_chunks().dictionary_encode()
-    first = int(hour.min())
-    span = (int(hour.max()) - first) // HOUR_US + 1
-    place = sensors.indices.to_numpy() * np.int64(span) + (hour - first) // HOUR_US
-    small = len(sensors.dictionary) * span <= 1 << 16
-    order = np.argsort(place.astype(np.uint16) if small else place, kind="stable")
-    begins = np.flatnonzero(np.diff(place[order], prepend=-1))
-    (sorted_rows,) = rows.take(pa.array(order)).combine_chunks().to_batches()
-    for begin, end in zip(begins, [*begins[1:], len(order)], strict=True):
-        code, number = divmod(int(place[order[begin]]), span)
-        sensor = sensors.dictionary[code].as_py()
-        yield sensor, first + number * HOUR_US, sorted_rows.slice(begin, end - begin)
-
-
 def hour_of(what: Measured, sensor: Any, hour: int, readings: pa.Table) -> dict[str, Any]:
     """The row of one sensor and hour, but for its revision."""
     once = counted_once(what, readings)
@@ -155,7 +127,7 @@ def _of_spectrum(
         np.where(is_there, x, np.nan) / what.steps
         for x, is_there in (values[column] for column in what.axes.values())
     ])  # fmt: skip
-    found = spectrum(grid(_in_us(once[what.instant]), samples, hour, what.hz), what.hz, what.bands)
+    found = spectrum(grid(in_us(once[what.instant]), samples, hour, what.hz), what.hz, what.bands)
     if found is None:
         return dict.fromkeys(what.of_spectrum)
     told = dict[str, float | None]()
@@ -169,7 +141,8 @@ def counted_once(what: Measured, readings: pa.Table) -> pa.Table:
     """Of readings with one number the least, by instant and then by every value used."""
     code = _codes(readings[what.sequence].combine_chunks())
     order = np.argsort(code, kind="stable")
-    is_again = np.diff(code[order]) == 0
+    ranked = code[order]
+    is_again = ranked[1:] == ranked[:-1]
     if not is_again.any():
         return readings
     repeated = np.zeros(code.size, bool)
@@ -189,25 +162,36 @@ def _codes(numbers: pa.Array) -> Whole:
     """
     kind = numbers.type
     is_plain = not numbers.null_count and (pa.types.is_integer(kind) or pa.types.is_timestamp(kind))
-    found = numbers.cast(pa.int64(), safe=False) if is_plain else _encoded(numbers)
-    return np.asarray(found.to_numpy())
+    found = numbers.cast(pa.int64(), safe=False) if is_plain else encoded(numbers).indices
+    return np.asarray(found.to_numpy()).astype(np.int64, copy=False)
 
 
-def _encoded(numbers: pa.Array) -> pa.Array:
-    return numbers.dictionary_encode("encode").indices.cast(pa.int64())
+def encoded(values: pa.Array) -> pa.DictionaryArray:
+    """Values as codes, and what each code stands for; null is one of them."""
+    if pa.types.is_dictionary(values.type):
+        return values
+    return values.dictionary_encode("encode")
 
 
 def in_steps(values: pa.ChunkedArray, steps: int) -> Steps:
     """Values in steps, to the nearest and halves away from zero."""
-    is_there = np.asarray(pc.is_valid(values).to_numpy())
+    is_there = np.ones(len(values), bool)
+    if values.null_count:
+        is_there = np.asarray(pc.is_valid(values).to_numpy())
     if pa.types.is_decimal(values.type):
         values = pa.chunked_array([[None if v is None else float(v) for v in values.to_pylist()]])
     floats = values.cast(pa.float64())
-    x = (pc.fill_null(floats, 0.0) if floats.null_count else floats).to_numpy() * float(steps)
-    near = whole(x)
-    halves = np.abs(x - near) == 0.5
-    near[halves] = np.trunc(x[halves]) + np.copysign(1.0, x[halves])
-    return near + 0.0, is_there  # of a zero that is negative, the one that is not
+    x = (pc.fill_null(floats, 0.0) if floats.null_count else floats).to_numpy()
+    near = np.empty(x.size)
+    for start in range(0, x.size, _IN_CACHE):
+        some = x[start : start + _IN_CACHE] * float(steps)
+        rounded = whole(some)
+        halves = np.abs(some - rounded) == 0.5
+        if halves.any():
+            rounded[halves] = np.trunc(some[halves]) + np.copysign(1.0, some[halves])
+        rounded += 0.0  # of a zero that is negative, the one that is not
+        near[start : start + _IN_CACHE] = rounded
+    return near, is_there
 
 
 class _Sums:
@@ -263,8 +247,11 @@ def _peak_pvs(what: Measured, values: Mapping[str, Steps]) -> float | None:
         x = _there(*values[what.vector_sum])
         return float(x.max()) / steps if x.size else None
     of = [values[column] for column in what.axes.values()]
-    whole = np.logical_and.reduce([is_there for _, is_there in of])
-    squares = np.sum([x * x for x, _ in of], axis=0)[whole]
+    squares, complete = np.zeros(of[0][0].size), np.ones(of[0][0].size, bool)
+    for x, is_there in of:
+        squares += x * x
+        complete &= is_there
+    squares = squares[complete]
     return math.sqrt(float(squares.max())) / steps if squares.size else None
 
 
@@ -281,12 +268,7 @@ def _rounded(value: float) -> int:
     return whole + int(math.copysign(1, value)) if abs(value - whole) >= 0.5 else whole
 
 
-def hours_of(instants: pa.ChunkedArray) -> Whole:
-    """The hour of each instant, in microseconds since 1970."""
-    at = _in_us(instants)
-    return at - at % HOUR_US
-
-
-def _in_us(instants: pa.ChunkedArray) -> Whole:
+def in_us(instants: pa.ChunkedArray) -> Whole:
+    """Instants in microseconds since 1970."""
     kind = pa.timestamp("us", instants.type.tz)
     return np.asarray(instants.cast(kind, safe=False).cast(pa.int64()).to_numpy())

@@ -32,9 +32,9 @@ def power_sums(x: Floats) -> tuple[int, int, int, int]:
     return first, second, third, fourth
 
 
-def whole(x: Floats) -> Floats:
+def whole(x: npt.NDArray[Any]) -> Floats:
     """The whole numbers nearest to ``x``, halves to the even one, of what is within 2^51."""
-    return np.asarray((x + _TO_WHOLE) - _TO_WHOLE)
+    return np.asarray((x + _TO_WHOLE) - _TO_WHOLE, np.float64)
 
 
 def _as_floats(x: Floats) -> tuple[int, int, int, int]:

@@ -21,8 +21,8 @@ from malacate.warehouse.hourly import HourlyStats
 
 PROGRAM = "malacate.hours.beam_pipeline"
 _SHIPPED = (
-    "__init__", "hours/__init__", "hours/powers", "hours/grid", "hours/measured", "hours/job",
-    "hours/beam_pipeline",
+    "__init__", "hours/__init__", "hours/powers", "hours/grid", "hours/measured", "hours/apart",
+    "hours/job", "hours/beam_pipeline",
 )  # fmt: skip
 """Modules that the pipeline is made of: all that its environment has of the platform."""
 _SHOWN = 2000

@@ -1,6 +1,7 @@
 """Hours that the run itself computes: statistics and spectra of samples, in this process."""
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -29,7 +30,7 @@ class Numpy:
         """See ``Engine``: yields after each hour."""
 
         def launched(job: Job) -> Iterator[None]:
-            work = InProcess(job, lambda uri: _content(lake, uri))
+            work = InProcess(job, lambda uri: _opened(lake, uri))
             for number, rows in enumerate(work.rows()):
                 data = pa.BufferOutputStream()
                 pq.write_table(rows, data)
@@ -41,7 +42,9 @@ class Numpy:
         return launched
 
 
-def _content(lake: Lake, uri: str) -> bytes:
+def _opened(lake: Lake, uri: str) -> pa.NativeFile:
+    if Path(uri).is_file():
+        return pa.memory_map(uri)
     if (data := lake.content(_path(lake, uri))) is None:
         raise LakeError(
             "a landing of readings has gone, so their hours cannot be computed",
@@ -49,7 +52,7 @@ def _content(lake: Lake, uri: str) -> bytes:
             object=uri,
             reason="lake_lost",
         )
-    return data
+    return pa.BufferReader(data)
 
 
 def _path(lake: Lake, uri: str) -> str:
