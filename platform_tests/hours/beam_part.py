@@ -14,7 +14,7 @@ BEAM = Part(
 
 
 def install(part: Part) -> None:
-    """Into an empty folder; some minutes and 600 MB."""
+    """Into an empty folder; some minutes and 826 MB."""
     subprocess.run([part.needs, "-m", "venv", str(part.folder)], check=True)
     pip = [str(part.path), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
     subprocess.run([*pip, "--no-deps", "--require-hashes", "-r", str(PINS)], check=True)
