@@ -93,21 +93,72 @@ def power_sums(folder: Path):
 
 def derived(folder: Path):
     """What the transaction of a publication does: each reading once."""
+    connection = connected(folder)
+    _with_hours(connection)
+    yield
+    _derive(connection, "b")
+    yield connection.execute("select count(*) from raw_mine.wave_hour").fetchone()[0]
+
+
+def _with_hours(connection):
+    columns = ", ".join(f"null::{kind} as {name}" for name, kind in _kinds(tables()[1]))
+    connection.execute(f"create table raw_mine.wave_hour as select {columns} limit 0")
+    connection.execute("create temp table gone as select '' as sensor_id, now() as hour_at limit 0")
+
+
+def _derive(connection, batch: str):
+    """What follows from one batch of readings."""
     from malacate.warehouse.protocol import IfAny
 
-    connection, (wave, hours) = connected(folder), tables()
-    columns = ", ".join(f"null::{kind} as {name}" for name, kind in _kinds(hours))
-    connection.execute(f"create table raw_mine.wave_hour as select {columns} limit 0")
-    connection.execute("create temp table touching as select 'b' as batch_id")
-    connection.execute("create temp table gone as select '' as sensor_id, now() as hour_at limit 0")
-    yield
-    for one in stats().statements(wave):
+    connection.execute(f"create or replace temp table touching as select '{batch}' as batch_id")
+    for one in stats().statements(tables()[0]):
         if isinstance(one, IfAny):
             if connection.execute(f"select 1 from {one.table}").fetchall():
                 raise SystemExit("these readings need no second sum")
             continue
-        connection.execute(one, {"batch_id": "b"} if "$batch_id" in one else {})
-    yield connection.execute("select count(*) from raw_mine.wave_hour").fetchone()[0]
+        connection.execute(one, {"batch_id": batch} if "$batch_id" in one else {})
+
+
+_DAY = """
+create table raw_mine.wave as select 'GEO-' || lpad((sensor + 1)::varchar, 3, '0') as sensor_id,
+  timestamptz '2026-03-01' + to_seconds(second) as measured_at,
+  round(random() - 0.5, 3) as x, round(random() - 0.5, 3) as y, round(random() - 0.5, 3) as z,
+  if(second // 60 = 641, 'late', 'day') as _batch_id
+from range(86400) a(second), range(120) b(sensor)
+"""
+
+
+def _finished_day(folder: Path, batch: str):
+    """10.4M readings of a day, 1 Hz, in a warehouse of its own; what of them came is ``batch``."""
+    import duckdb
+
+    with duckdb.connect(str(folder / f"{batch}.duckdb")) as connection:
+        connection.execute("set threads = 1; set timezone = 'UTC'; create schema raw_mine")
+        connection.execute(_DAY)
+        _with_hours(connection)
+        if batch == "late":
+            connection.execute("create table raw_mine.kept as from raw_mine.wave "
+                               "where _batch_id = 'late'")  # fmt: skip
+            connection.execute("delete from raw_mine.wave where _batch_id = 'late'")
+            _derive(connection, "day")
+            connection.execute("checkpoint")
+            connection.execute("insert into raw_mine.wave from raw_mine.kept")
+        yield
+        connection.begin()
+        _derive(connection, batch)
+        connection.commit()
+        revised = "select count(*) from raw_mine.wave_hour where _batch_id = ?"
+        yield connection.execute(revised, [batch]).fetchone()[0]
+
+
+def day(folder: Path):
+    """All hours of a day."""
+    yield from _finished_day(folder, "day")
+
+
+def late(folder: Path):
+    """What a file of a minute costs that comes when its day is finished."""
+    yield from _finished_day(folder, "late")
 
 
 def _kinds(table):
@@ -117,32 +168,56 @@ def _kinds(table):
     yield "_batch_id", "varchar"
 
 
-def engine(folder: Path):
-    """The engine ``numpy``: each reading once, statistics and spectrum."""
+def job_of(folder: Path, with_spectrum: bool, output: str = ""):
+    """The hours of the readings in a folder, as engines beside the warehouse are asked."""
     import dataclasses
 
     import pyarrow as pa
 
     from malacate.contracts.table import Column
-    from malacate.hours.in_process import InProcess
     from malacate.hours.job import Job
     from malacate.sources.hours import measured
     from malacate.warehouse.hourly_rules import Spectrum
 
-    bands = {"low": (1.0, 5.0), "mid": (5.0, 15.0), "high": (15.0, 50.0)}
-    with_spectrum = dataclasses.replace(stats(), spectrum=Spectrum(100.0, bands))
-    names = with_spectrum.spectrum.columns(AXES)
-    table = with_spectrum.table.having(*(Column(name, pa.float64()) for name in names))
-    (wave, _), what = tables(), dataclasses.replace(with_spectrum, table=table)
-    what = measured(what, wave)
-    job = Job(
+    (wave, hours), of = tables(), stats()
+    if with_spectrum:
+        bands = {"low": (1.0, 5.0), "mid": (5.0, 15.0), "high": (15.0, 50.0)}
+        spectrum = Spectrum(100.0, bands)
+        hours = hours.having(*(Column(name, pa.float64()) for name in spectrum.columns(AXES)))
+        of = dataclasses.replace(of, table=hours, spectrum=spectrum)
+    what = measured(of, wave)
+    return Job(
         what, sorted(map(str, folder.glob("*.parquet"))), [1_772_323_200_000_000],
         pa.schema([(name, wave.by_name[name].type) for name in what.read]),
-        pa.schema([(name, table.by_name[name].type) for name in what.columns]), "",
+        pa.schema([(name, hours.by_name[name].type) for name in what.columns]), output,
     )  # fmt: skip
+
+
+def engine(folder: Path):
+    """The engine ``numpy``: each reading once, statistics and spectrum."""
+    import pyarrow as pa
+
+    from malacate.hours.in_process import InProcess
+
+    job = job_of(folder, with_spectrum=True)
     pa.set_cpu_count(1)
     yield
     yield sum(rows.num_rows for rows in InProcess(job, pa.memory_map).rows())
+
+
+def beam(folder: Path):
+    """The engine ``beam`` on this machine: each reading once, statistics and spectrum."""
+    import tempfile
+
+    import pyarrow.parquet as pq
+
+    from malacate.orchestration.hours_beam import Beam
+
+    with tempfile.TemporaryDirectory(prefix="bench") as out:
+        job = job_of(folder, with_spectrum=True, output=f"{out}/made")
+        yield
+        list(Beam().start(job, {}))
+        yield sum(pq.read_metadata(path).num_rows for path in Path(out).glob("made-*"))
 
 
 def pandas(folder: Path):
@@ -189,7 +264,8 @@ def pyspark(folder: Path):
 
 
 CANDIDATES: dict[str, Callable] = {
-    one.__name__: one for one in (decode, power_sums, derived, engine, pandas, pyspark)
+    one.__name__: one
+    for one in (decode, power_sums, derived, engine, beam, day, late, pandas, pyspark)
 }
 
 

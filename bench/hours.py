@@ -6,11 +6,13 @@ runs it by itself.
 """
 
 import argparse
+import os
 import statistics
 import subprocess
 import sys
 import tempfile
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import duckdb
@@ -19,7 +21,9 @@ from rich.table import Table as Grid
 
 console = Console(width=120)
 SENSORS, HZ = 120, 100
-WIDE, SLOW = ("decode", "power_sums", "derived", "engine", "pandas"), ("decode", "pyspark")
+WIDE = ("decode", "power_sums", "derived", "engine", "pandas")
+SLOW = {"beam": "MALACATE_BEAM_PYTHON" in os.environ, "pyspark": find_spec("pyspark") is not None}
+"""Who takes too long for all readings, and whether they are installed."""
 
 _MINUTE = """
 create or replace table minute as select
@@ -99,13 +103,29 @@ def compared(names: tuple[str, ...], minutes: int, rounds: int) -> dict[str, flo
     return ratios
 
 
+def late_file(rounds: int) -> float:
+    """How many times a late file's cost a whole day is."""
+    ratios = []
+    for _ in range(rounds):
+        with tempfile.TemporaryDirectory(prefix="bench") as folder:
+            day = measured("day", Path(folder), 24 * SENSORS)
+            late = measured("late", Path(folder), SENSORS)
+        console.print(f"hours of a day of 10.4M readings: {day.cpu:.2f} s of CPU; "
+                      f"of a minute that comes late: {late.cpu:.3f} s")  # fmt: skip
+        ratios.append(day.cpu / late.cpu)
+    return statistics.median(ratios)
+
+
 def main(rounds: int, minutes: int = 60) -> list[tuple[str, float, float]]:
     """What was measured: words, value, target."""
     found = compared(WIDE, minutes, rounds)
+    if slow := [name for name, is_there in SLOW.items() if is_there]:
+        compared(("decode", "engine", *slow), 2, 1)
     return [
         ("hourly statistics, of column decode", found["power_sums"], 0.5),
         ("each reading once, and spectra, of column decode", found["engine"], 0.12),
         ("times pandas", found["power_sums"] / found["pandas"], 7.0),
+        ("a day's hours, times those of a late file", late_file(rounds), 10.0),
     ]
 
 
