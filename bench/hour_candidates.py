@@ -259,7 +259,11 @@ def pyspark(folder: Path):
         told += [f.sqrt(f.avg(f.col(axis) ** 2)), f.min(axis), f.max(axis), f.kurtosis(axis)]
     frame = session.read.parquet(str(folder))
     found = frame.groupBy("sensor_id", f.date_trunc("hour", "measured_at")).agg(*told).collect()
+    gateway = session.sparkContext._gateway
     session.stop()
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait()
     yield len(found)
 
 

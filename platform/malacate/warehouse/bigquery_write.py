@@ -20,6 +20,9 @@ from malacate.warehouse.bigquery_tables import MARKER_COLUMNS
 from malacate.warehouse.bigquery_types import literal
 from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
 
+_WORDS = {"epoch_us": "unix_micros"}
+"""Functions that sqlglot does not know under DuckDB's name."""
+
 
 @dataclass(frozen=True)
 class Staged:
@@ -230,7 +233,10 @@ def _touching(batches: Sequence[str]) -> str:
 
 def translated(sql: str) -> str:
     """A statement in DuckDB's words, in BigQuery's."""
-    return sqlglot.transpile(sql, read="duckdb", write="bigquery")[0]
+    statement = sqlglot.parse_one(sql, read="duckdb")
+    for called in statement.find_all(sqlglot.exp.Anonymous):
+        called.set("this", _WORDS.get(called.name, called.name))
+    return statement.sql(dialect="bigquery")
 
 
 def within(partition: Partition) -> str:
