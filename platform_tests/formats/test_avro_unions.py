@@ -98,6 +98,14 @@ def test_23_a_flipped_bit_is_seen_wherever_the_strict_reader_sees_it(
         assert fast == decoded(avro_decode.by_rows(UNIONS, expanded), bytes(block), count)
 
 
+def test_a_map_that_tells_a_key_twice_is_read_as_by_the_strict_reader() -> None:
+    schema = record(marks={"type": "map", "values": "long"})
+    block = bytes([4, 2, 97, 2, 2, 97, 4, 0])  # two entries: a is 1, a is 2
+    expanded = avro_types.expanded(schema)
+    fast = decoded(avro_decode.decoder(schema, expanded), block, 1)
+    assert fast == decoded(avro_decode.by_rows(schema, expanded), block, 1) == ["[[('a', 2)]]"]
+
+
 def test_numbers_in_their_shortest_form_need_no_slower_reader() -> None:
     schema = record(load=decimal_in({"type": "bytes"}, 60), tons=["null", "long"], at="long")
     loads = [Decimal(n) * sign for n in (0, 127, 129, 2**70, 2**150) for sign in (1, -1)]

@@ -17,6 +17,7 @@ from typing import Any
 
 import datafusion
 import fastavro
+import numpy as np
 import pyarrow as pa
 
 from malacate.formats.avro_codecs import Damaged
@@ -52,6 +53,8 @@ def decoder(schema: Any, record: Mapping[str, Any]) -> Decode:
         if rows > _MOST_AT_ONCE:
             return slow(data, rows)
         found = fast(data, rows)
+        if any(map(_repeats_a_key, found.columns)):
+            return slow(data, rows)
         held = is_sure or unions_hold(layout, found, data)
         if held is None:
             return slow(data, rows)
@@ -60,6 +63,22 @@ def decoder(schema: Any, record: Mapping[str, Any]) -> Decode:
         return found
 
     return decode
+
+
+def _repeats_a_key(column: pa.Array) -> bool:
+    """Whether a map in it tells a key more than once: a reader that makes it a dict keeps one."""
+    kind = column.type
+    if pa.types.is_struct(kind):
+        return any(_repeats_a_key(column.field(n)) for n in range(kind.num_fields))
+    if pa.types.is_list(kind):
+        return _repeats_a_key(column.values)
+    if not pa.types.is_map(kind):
+        return False
+    offsets = column.offsets.to_numpy()
+    keys = column.keys.slice(offsets[0], offsets[-1] - offsets[0])
+    owners = np.repeat(np.arange(len(column)), np.diff(offsets))
+    told = pa.table({"owner": owners, "key": keys}).group_by(["owner", "key"]).aggregate([])
+    return told.num_rows < len(keys) or _repeats_a_key(column.items)
 
 
 def vectorised(layout: Any) -> Decode:
