@@ -188,7 +188,7 @@ def test_after_the_ledger_was_lost_what_is_news_is_told_again_under_its_key_and_
     hook.came.clear()
     drop(pit, "late", fast("G3", 181 * HOUR))
     run_to_end(pit, [VIBRATION], instance)
-    put_aside(f"sqlite:///{pit.folder}/home/ledger.sqlite", "lost")
+    put_aside(f"sqlite:///{pit.folder / 'home' / 'ledger.sqlite'}", "lost")
     pit.ingest.rebuild(pit.route(VIBRATION))
     run_to_end(pit, [OPS], instance)
     assert set(first) < set(hook.keys())
