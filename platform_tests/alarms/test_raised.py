@@ -3,16 +3,15 @@
 import json
 import random
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import replace
 from typing import Any
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from platform_tests.alarms.test_incidents import Killed, new_ledger, until_done
+from platform_tests.alarms.test_incidents import new_ledger, until_done
 from platform_tests.alarms.test_incidents import url as url
-from platform_tests.alarms.test_storms import sent, troubled
+from platform_tests.alarms.test_storms import sent, troubled, try_to_send
 
 from acme.definitions import DEFS
 from acme.simulator import phones
@@ -20,10 +19,9 @@ from acme.simulator.phones import Event, Told
 from acme.simulator.world import DAY, World, instant
 from malacate.alarms.collected import Pass
 from malacate.alarms.message import Message
-from malacate.alarms.sender import send_due
 from malacate.alarms.watch import Watch
 from malacate.components.alarm_rules import RaisedOf, watches
-from malacate.errors import ConfigError, SourceUnreachable
+from malacate.errors import ConfigError
 from malacate.formats import FileFormat
 from malacate.ledger import alarms, outbox
 from malacate.ledger.ledger import Ledger
@@ -147,11 +145,9 @@ def test_whatever_order_copies_and_kills_each_severe_issue_is_told_under_one_key
         for number in range(files):
             part = copies[number::files]
             until_done(lambda part=part: noted(ledger, every, *part))
-            with suppress(Killed, SourceUnreachable):
-                send_due(Ledger(ledger), "log", channel, lease_seconds=0.0)
+            try_to_send(ledger, channel)
         while outbox.due(Ledger(ledger), ["log"]):
-            with suppress(Killed, SourceUnreachable):
-                send_due(Ledger(ledger), "log", channel, lease_seconds=0.0)
+            try_to_send(ledger, channel)
     once = {message.key: message for message in came}
     assert all(once[one.key].payload == one.payload for one in came)
     severe = {one.event["issue_id"] for one in some} & SEVERE

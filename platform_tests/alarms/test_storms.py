@@ -204,6 +204,12 @@ def troubled(fate: list[str], came: list[Message]) -> Iterator[Any]:
         yield channel
 
 
+def try_to_send(url: str, channel: Any) -> None:
+    """Send what is due, until a death or a refusal."""
+    with suppress(Killed, SourceUnreachable):
+        send_due(Ledger(url), "log", channel, lease_seconds=0.0)
+
+
 @settings(max_examples=100, deadline=None)
 @given(openings, fates, st.randoms(use_true_random=False))
 def test_whatever_order_and_kills_each_alarm_is_named_in_exactly_one_message(
@@ -216,11 +222,9 @@ def test_whatever_order_and_kills_each_alarm_is_named_in_exactly_one_message(
         for file in waiting:
             some = [fast(sensor, at, pit=pit) for sensor, at, pit in file]
             until_done(lambda some=some: note(Ledger(ledger), *some, columns=SITES))
-            with suppress(Killed, SourceUnreachable):
-                send_due(Ledger(ledger), "log", channel, lease_seconds=0.0)
+            try_to_send(ledger, channel)
         while outbox.due(Ledger(ledger), ["log"]):
-            with suppress(Killed, SourceUnreachable):
-                send_due(Ledger(ledger), "log", channel, lease_seconds=0.0)
+            try_to_send(ledger, channel)
         once = {message.key: message for message in came}
         assert all(once[one.key].payload == one.payload for one in came)
         named = [row["key"] for message in once.values() for row in message.alarms]
