@@ -9,7 +9,7 @@ from platform_tests.warehouse.batches import Batches, drop
 from platform_tests.warehouse.derivations import OPENED, Row
 from platform_tests.warehouse.hours import EPOCH, READING, STATS, reading
 
-from malacate.warehouse.hour_states import hours_standing, put_aside, sensors_by_state
+from malacate.warehouse.hour_states import hours_standing, last_hours, put_aside, sensors_by_state
 from malacate.warehouse.protocol import Warehouse
 
 pytestmark = pytest.mark.usefixtures("derivation_engine")
@@ -48,3 +48,9 @@ def test_silent_frozen_and_skewed_sensors_are_told() -> None:
         states = sensors_by_state(warehouse, STATS, READING)
         assert put_aside(warehouse, READING) == {"clock_skew": 1}
     assert states == {"silent": ["silent"], "frozen": ["frozen"], "clock_skewed": ["fast"]}
+
+
+def test_the_newest_hour_of_each_sensor_is_told() -> None:
+    with loaded([reading(0), reading(9), reading(4, sensor="g2")]) as warehouse:
+        last = last_hours(warehouse, STATS.table.name, STATS.sensor)
+        assert sorted(last) == [EPOCH + timedelta(hours=1), EPOCH + timedelta(hours=2)]

@@ -25,7 +25,7 @@ FILES = (
 )
 """Tables of files."""
 
-WATCHED = ("raw/geophones/vibration", "raw/mobile/issue_event")
+WATCHED = ("raw/geophones/vibration", "raw/geophones/vibration_hour", "raw/mobile/issue_event")
 """Tables that have alarms."""
 
 

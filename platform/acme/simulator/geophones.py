@@ -1,7 +1,8 @@
 """The geophones' gateway: a Parquet file of vibration features for each minute.
 
 A minute is a function of the world and its number; the truth of an hour is computed beside it. Of
-the sensors one falls silent, one is frozen, and the clock of one runs fast for an hour of six.
+the sensors one falls silent, one is frozen, and the clock of one runs fast for an hour of six. One
+sector lies at a road that trucks pass; the slope of another creeps, more each hour.
 """
 
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from acme.simulator import columns
 from acme.simulator.drops import as_json, deliver, parquet
 from acme.simulator.geophones_truth import AXES, hour_truth
 from acme.simulator.tables import AT, TEXT
-from acme.simulator.world import HOUR, SECTORS, World, instant
+from acme.simulator.world import HOUR, SECTORS, Seconds, World, instant
 
 Floats = npt.NDArray[np.float64]
 SENSORS, READINGS_PER_MINUTE, MINUTES = 120, 6, 60
@@ -26,6 +27,9 @@ _MISSING, _BLAST_HOUR, _BLAST_MINUTES = 0.02, 18, (5, 6)
 SILENT, SILENT_FROM = 98, 2
 FROZEN = 41
 FAST, AHEAD_S = 16, 1020
+ROAD, _TRUCKS_A_MINUTE, _TRUCK_S, _TRUCK = 0, 0.3, 10, 3.0
+CREEPING, CREEPS_FROM = 1, 24
+_GROWTH, _MOST_GROWN = 1.06, 2.2
 IDS = tuple(f"GEO-{i + 1:03d}" for i in range(SENSORS))
 _FROZEN_AT = {
     "ppv_tran_mm_s": 0.214, "ppv_vert_mm_s": 0.198, "ppv_long_mm_s": 0.305, "pvs_mm_s": 0.42,
@@ -96,7 +100,9 @@ def minute(world: World, hour: int, number: int, per_minute: int = READINGS_PER_
     is_silent = (sensor == SILENT) & (hour >= SILENT_FROM)
     kept = (rng.random(len(sensor)) >= _MISSING) & ~is_silent
     sensor, slot = sensor[kept], slot[kept]
-    values = _features(rng, sensor, hour, number)
+    grown = _grown(sensor, hour)
+    near = _trucks(world, hour, number, sensor, slot * 60 // per_minute)
+    values = _features(rng, sensor, _blast(hour, number) * grown * near, grown, hour)
     for name, value in _FROZEN_AT.items():
         values[name][sensor == FROZEN] = value
     is_ahead = (sensor == FAST) & is_fast(hour)
@@ -130,12 +136,35 @@ def _told_twice(rng: np.random.Generator, count: int, number: int) -> npt.NDArra
     return rng.choice(count, 2 if number % 10 == 4 else 0, replace=False)
 
 
+def _blast(hour: int, number: int) -> float:
+    return 60.0 if hour % 24 == _BLAST_HOUR and number in _BLAST_MINUTES else 1.0
+
+
+def _trucks(
+    world: World, hour: int, number: int, sensor: npt.NDArray[np.int64], second: Seconds
+) -> Floats:
+    """How much more is felt of the trucks that pass, at the road."""
+    rng = world.rng("trucks", hour, number)
+    passing = rng.integers(60 // _TRUCK_S, size=rng.poisson(_TRUCKS_A_MINUTE))
+    is_near = (sensor % len(SECTORS) == ROAD) & np.isin(second // _TRUCK_S, passing)
+    return np.where(is_near, _TRUCK, 1.0)
+
+
+def _grown(sensor: npt.NDArray[np.int64], hour: int) -> Floats:
+    """How much more is felt where the slope creeps."""
+    grown = min(_GROWTH ** max(0, hour - CREEPS_FROM), _MOST_GROWN)
+    return np.where(sensor % len(SECTORS) == CREEPING, grown, 1.0)
+
+
 def _features(
-    rng: np.random.Generator, sensor: npt.NDArray[np.int64], hour: int, number: int
-) -> dict[str, npt.NDArray[np.float64]]:
+    rng: np.random.Generator,
+    sensor: npt.NDArray[np.int64],
+    felt: Floats,
+    grown: Floats,
+    hour: int,
+) -> dict[str, Floats]:
     count = len(sensor)
-    is_blast = hour % 24 == _BLAST_HOUR and number in _BLAST_MINUTES
-    level = (0.15 + 0.02 * (sensor % len(SECTORS))) * (60 if is_blast else 1)
+    level = (0.15 + 0.02 * (sensor % len(SECTORS))) * felt
     axes = np.round(rng.gamma(2.0, 1.0, (3, count)) * level, 3)
     largest, whole = axes.max(axis=0), np.sqrt((axes**2).sum(axis=0))
     pvs = np.floor((largest + rng.random(count) * (whole - largest)) * 1000) / 1000
@@ -145,7 +174,7 @@ def _features(
         "pvs_mm_s": np.maximum(pvs, largest),
         "dom_freq_hz": np.round(rng.uniform(4, 120, count), 1),
         "rms_mm_s": rms,
-        "events": rng.poisson(0.4, count),
+        "events": rng.poisson(0.4 * grown),
         "energy": np.round(rms**2 * 10, 6),
         "battery_v": np.round(13.1 - 0.01 * (sensor % 40) + rng.normal(0, 0.02, count), 2),
         "temp_c": np.round(14 + 6 * np.sin(hour / 24 * 2 * np.pi) + rng.normal(0, 0.5, count), 1),

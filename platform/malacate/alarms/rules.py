@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -18,6 +18,8 @@ from malacate.alarms.limits import Limits
 
 SECOND = 1_000_000
 """Instants are in microseconds since 1970."""
+
+Instant = TypeVar("Instant", int, datetime)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -83,7 +85,7 @@ def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, Heard]:
     }
 
 
-def latest(instants: Iterable[int], witnesses: int) -> int | None:
+def latest(instants: Iterable[Instant], witnesses: int) -> Instant | None:
     """How late it is by the clocks of sensors: one that runs fast is not believed."""
     newest = sorted(instants, reverse=True)
     return newest[min(witnesses, len(newest)) - 1] if newest else None
@@ -94,9 +96,9 @@ def velocity(rows: pa.RecordBatch, columns: Columns, limits: Limits) -> list[Exc
 
     Without a frequency, or at one that the standard says nothing of, a reading is not judged.
     """
-    axes = [np.abs(_numbers(rows, name)) for name in columns.axes]
+    axes = [np.abs(numbers(rows, name)) for name in columns.axes]
     largest = np.fmax.reduce(axes)
-    hz = _numbers(rows, columns.frequency)
+    hz = numbers(rows, columns.frequency)
     bounds = limits.at(hz)
     rule, found = f"ppv_{limits.standard}", []
     for here in _known(rows, columns, largest > bounds):
@@ -112,7 +114,7 @@ def velocity(rows: pa.RecordBatch, columns: Columns, limits: Limits) -> list[Exc
 
 def battery(rows: pa.RecordBatch, columns: Columns, below_v: float) -> list[Exceedance]:
     """Readings of a battery that is below ``below_v``."""
-    volts, found = _numbers(rows, columns.battery), []
+    volts, found = numbers(rows, columns.battery), []
     for here in _known(rows, columns, volts < below_v):
         value = float(volts[here.place])
         told = (
@@ -197,7 +199,7 @@ def names(rows: pa.RecordBatch, name: str) -> list[str | None]:
     return list(rows.column(name).cast(pa.string()).to_pylist())
 
 
-def _numbers(rows: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
+def numbers(rows: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
     """A column as numbers; what is null, NaN or infinite is NaN, and breaks no rule."""
     found: npt.NDArray[np.float64] = rows.column(name).cast(pa.float64()).to_numpy(False)
     return np.where(np.isfinite(found), found, np.nan)

@@ -17,6 +17,7 @@ from malacate.alarms.incidents import Folded, Incident, fold, incident, key_of_r
 from malacate.alarms.limits import Limits
 from malacate.alarms.raised import Raised, earliest
 from malacate.alarms.rules import SECOND, Columns, Exceedance, Heard, latest
+from malacate.alarms.trend import COMPLETENESS, Trend, rising
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.ledger import alarms
@@ -36,7 +37,8 @@ class Judged:
 
 @dataclass(frozen=True)
 class Watch:
-    """Rules over the readings of ``table``; a rule that lacks its number or table is off.
+    """Rules over the readings of ``table``, or over hours, in which case they are a ``trend``; a
+    rule that lacks its number or table is off. ``fed_by`` is the table whose batches bring rows.
 
     An incident ends after ``quiet_seconds`` of event time without an exceedance. Those that open
     within ``storm_seconds`` at one site are told together. What came more than
@@ -54,6 +56,8 @@ class Watch:
     raised: Raised | None = None
     storm_seconds: float = 60.0
     tell_within_hours: float = 72.0
+    trend: Trend | None = None
+    fed_by: str = ""
 
     def __post_init__(self) -> None:
         columns = self.columns
@@ -72,6 +76,9 @@ class Watch:
             self._require(columns.received or "received")
             for name in (columns.sensor, *self.raised.columns):
                 self._require_plain(name)
+        if self.trend is not None:
+            self._require(self.trend.column)
+            self._require(COMPLETENESS)
 
     @property
     def name(self) -> str:
@@ -96,6 +103,9 @@ class Watch:
                 judged.found += rules.battery(rows, columns, self.battery_below_v)
             if self.raised is not None:
                 judged.raised += self.raised.judge(rows, columns)
+            if self.trend is not None:
+                unit = self.table.by_name[self.trend.column].unit
+                judged.found += rising(rows, columns, self.trend, unit)
         return judged
 
     def note(

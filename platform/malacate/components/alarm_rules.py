@@ -11,6 +11,7 @@ from malacate.alarms.channels import LOG
 from malacate.alarms.limits import Limits, read_limits
 from malacate.alarms.raised import Raised
 from malacate.alarms.rules import Columns
+from malacate.alarms.trend import Trend
 from malacate.alarms.watch import Watch
 from malacate.components.declared import components
 from malacate.contracts.table import Table
@@ -31,11 +32,26 @@ class RaisedOf(dg.Model, dg.Resolvable):
         return Raised(self.rule, where, self.subject, tuple(self.tell))
 
 
+class TrendOf(dg.Model, dg.Resolvable):
+    """Hours of a sensor that rise above those before them: see ``Trend``."""
+
+    column: str = "rms_mm_s"
+    times: float = Field(gt=1)
+    recent_hours: int = Field(3, ge=1)
+    before_hours: int = Field(24, ge=1)
+    least_completeness: float = Field(0.8, ge=0, le=1)
+
+    def made(self) -> Trend:
+        """The trend that is meant."""
+        return Trend(**self.model_dump())
+
+
 class AlarmsOf(dg.Model, dg.Resolvable):
     """Rules over readings; one is on if its number, or its table, is given. See ``Watch``.
 
     ``limits`` is a file of limits of velocity by frequency, relative to the declaration, and
     ``standards`` those of it that hold here. ``webhook`` is a reference to its URL: ``${NAME}``.
+    A ``trend`` is of the hours of the readings.
     """
 
     sensor: str = "sensor_id"
@@ -51,6 +67,7 @@ class AlarmsOf(dg.Model, dg.Resolvable):
     silent_seconds: float | None = Field(None, gt=0)
     witnesses: int = Field(3, ge=1)
     raised: RaisedOf | None = None
+    trend: TrendOf | None = None
     quiet_seconds: float = Field(900.0, gt=0)
     storm_seconds: float = Field(60.0, ge=0)
     tell_within_hours: float = Field(72.0, gt=0)
@@ -69,11 +86,35 @@ class AlarmsOf(dg.Model, dg.Resolvable):
             self.silent_seconds,
             self.witnesses,
             self.quiet_seconds,
-            (LOG, self.webhook) if self.webhook else (LOG,),
+            self._channels,
             self.raised.rows() if self.raised else None,
             self.storm_seconds,
             self.tell_within_hours,
         )  # fmt: skip
+
+    def of_hours(self, hours: Table, fed_by: str) -> Iterator[Watch]:
+        """The watch over the ``hours`` of the readings, if a trend is declared.
+
+        It is quiet no sooner than recent hours without an exceedance have passed.
+        """
+        if self.trend is None:
+            return
+        trend, site = self.trend.made(), self.site if self.site in hours.by_name else ""
+        yield Watch(
+            hours,
+            Columns(self.sensor, "hour_at", site=site),
+            witnesses=self.witnesses,
+            quiet_seconds=max(self.quiet_seconds, 3600.0 * trend.recent_hours),
+            channels=self._channels,
+            storm_seconds=self.storm_seconds,
+            tell_within_hours=self.tell_within_hours,
+            trend=trend,
+            fed_by=fed_by,
+        )
+
+    @property
+    def _channels(self) -> tuple[str, ...]:
+        return (LOG, self.webhook) if self.webhook else (LOG,)
 
     def _limits(self, folder: Path) -> Iterator[Limits]:
         if bool(self.limits) != bool(self.standards):

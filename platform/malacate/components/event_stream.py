@@ -15,6 +15,7 @@ from malacate.components.declared import engine_of, promised
 from malacate.components.file_drops import LookOf
 from malacate.components.hours import HoursOf
 from malacate.contracts.table import Table
+from malacate.errors import ConfigError
 from malacate.formats import FileFormat
 from malacate.orchestration.environment import by_reference
 from malacate.orchestration.raw_assets import RawAsset
@@ -139,6 +140,18 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
             if stream.alarms is not None:
                 table = promised(folder, self.source, [stream.name])[stream.name]
                 yield stream.alarms.watch(table, folder)
+                if stream.alarms.trend is not None:
+                    yield from stream.alarms.of_hours(self._hours(folder, stream), stream.name)
+
+    def _hours(self, folder: Path, stream: StreamOf) -> Table:
+        if stream.hourly is None:
+            raise ConfigError(
+                "a trend is declared of a stream that has no hours",
+                "Declare `hourly` of it, or remove `trend`.",
+                source=f"{self.source}/{stream.name}",
+                reason="no_hours",
+            )
+        return promised(folder, self.source, [stream.hourly.hours])[stream.hourly.hours]
 
     def _raw(self, tables: dict[str, Table], stream: StreamOf) -> RawAsset:
         by_reference(stream.url)

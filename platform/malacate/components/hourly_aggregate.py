@@ -94,5 +94,7 @@ class HourlyAggregate(dg.Component, HoursOf):
     def watches(self, folder: Path) -> Iterator[Watch]:
         """See ``Watched``."""
         if self.alarms is not None:
-            table = promised(folder, self.source, [self.readings])[self.readings]
-            yield self.alarms.watch(table, folder)
+            tables = promised(folder, self.source, [self.readings, self.hours])
+            yield self.alarms.watch(tables[self.readings], folder)
+            fed_by = self.readings if self.engine == "duckdb" else self.hours
+            yield from self.alarms.of_hours(tables[self.hours], fed_by)

@@ -10,7 +10,7 @@ from typing import Any
 import dagster as dg
 
 from malacate.alarms.channels import channel
-from malacate.alarms.loaded import judge_loaded, waiting
+from malacate.alarms.loaded import Passed, judge_hours, judge_loaded, waiting
 from malacate.alarms.rules import instant
 from malacate.alarms.sender import send_due
 from malacate.alarms.watch import Watch
@@ -18,9 +18,11 @@ from malacate.errors import MalacateError
 from malacate.ledger import alarms, outbox
 from malacate.ledger.ledger import Ledger
 from malacate.orchestration.control import markdown
+from malacate.orchestration.cost import Spender, within_budget
 from malacate.orchestration.environment import resolve
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.sensors import Runs
+from malacate.orchestration.target import Target
 
 KEY = dg.AssetKey(["ops", "alarms"])
 SHOWN = 20
@@ -31,7 +33,7 @@ _TAGS = {"malacate/asked_by": "ops__alarms"}
 
 
 def alarm_assets(
-    declared: Callable[[], list[Watch]], after: Sequence[str], seconds: int = 30
+    declared: Callable[[], list[Watch]], after: Sequence[str], seconds: int = 10
 ) -> dg.Definitions:
     """The asset, and its sensor, which looks every ``seconds``; ``after`` are the tables watched.
 
@@ -50,10 +52,9 @@ def alarm_assets(
     def alarm(
         context: dg.AssetExecutionContext, platform: Platform
     ) -> Iterator[dg.MaterializeResult[None]]:
-        watches, target = declared(), platform.target
-        ledger, lake = target.open_ledger(), target.open_lake()
-        passed = [judge_loaded(watch, ledger, lake) for watch in watches]
-        untold = _sent(ledger, _channels(watches))
+        watches, ledger = declared(), platform.target.open_ledger()
+        pays = Spender.of(KEY, context.run.run_id)
+        passed, untold = _judged_and_sent(watches, platform.target, ledger, pays)
         for line in untold:
             context.log.warning(line)
         counts = {
@@ -87,6 +88,21 @@ def _sensor(declared: Callable[[], list[Watch]], seconds: int) -> dg.SensorDefin
         return dg.RunRequest(tags=_TAGS)
 
     return alarm_sensor
+
+
+def _judged_and_sent(
+    watches: Sequence[Watch], target: Target, ledger: Ledger, pays: Spender
+) -> tuple[list[Passed], list[str]]:
+    """Hours come last: what readings say never waits for a warehouse that is busy."""
+    lake, names = target.open_lake(), _channels(watches)
+    passed = [judge_loaded(one, ledger, lake) for one in watches if one.trend is None]
+    untold = _sent(ledger, names)
+    if trends := [(one, one.trend) for one in watches if one.trend is not None]:
+        warehouse = target.open_warehouse(pays)
+        with within_budget():
+            passed += [judge_hours(one, trend, ledger, warehouse) for one, trend in trends]
+        untold = _sent(ledger, names)
+    return passed, untold
 
 
 def _channels(watches: Iterable[Watch]) -> list[str]:

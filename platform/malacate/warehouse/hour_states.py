@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from malacate.contracts.table import Table
-from malacate.names import quote
+from malacate.names import TableName, quote
 from malacate.warehouse.hourly import REVISION, HourlyStats
 from malacate.warehouse.protocol import BATCH_COLUMN, Warehouse
 
@@ -44,6 +44,16 @@ def hours_standing(warehouse: Warehouse, stats: HourlyStats) -> list[HourStands]
         f"from {stats.table.name.sql('duckdb')} group by hour_at order by hour_at"
     )
     return [HourStands(**one) for one in found.to_pylist()]
+
+
+def last_hours(warehouse: Warehouse, hours: TableName, sensor: str) -> list[datetime]:
+    """The newest hour of each sensor."""
+    found = warehouse.query(
+        f"select max(hour_at) as last_at from {hours.sql('duckdb')} "
+        f"group by {quote(sensor, 'duckdb')}"
+    )
+    last: list[datetime] = found["last_at"].to_pylist()
+    return last
 
 
 def put_aside(warehouse: Warehouse, readings: Table) -> dict[str, int]:
