@@ -11,6 +11,7 @@ from platform_tests.warehouse.batches import table
 
 from malacate.contracts.table import Column
 from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.hourly_rules import Spectrum
 
 Row = dict[str, Any]
 EPOCH = datetime(2026, 11, 3, tzinfo=UTC)
@@ -49,6 +50,19 @@ HOURS = table(
 STATS = HourlyStats(
     HOURS, PER_HOUR, AXES, 1 / STEPS, rms="rms_mm_s", vector_sum="pvs_mm_s", battery="battery_v"
 )
+
+BANDS = {"low": (1.0, 5.0), "high": (5.0, 50.0)}
+_OF_BANDS = ("dominant_hz", "low_energy_mm2_s2", "high_energy_mm2_s2")
+SPECTRAL = HourlyStats(
+    table(
+        *(HOURS.by_name[name] for name in ("sensor_id", "hour_at", "revision")),
+        *(Column(f"tran_{name}", pa.float64()) for name in _OF_BANDS),
+        name="spectral",
+        key=("sensor_id", "hour_at"),
+    ),
+    PER_HOUR, AXES, 1 / STEPS, spectrum=Spectrum(100.0, BANDS),
+)  # fmt: skip
+"""Hours that tell a spectrum, of one axis."""
 
 
 def reading(seq: int, rms: float = 1.0, peak: float = 2.0, sensor: str = "g1") -> Row:

@@ -118,7 +118,15 @@ def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     assert warehouse.read(hours.HOURS.name).num_rows == 1
     assert len(hour_states.hours_standing(warehouse, hours.STATS)) == 1
     assert hour_states.put_aside(warehouse, hours.READING) == {}
-    assert hour_states.sensors_by_state(warehouse, hours.STATS, hours.READING)["silent"] == []
+    assert hour_states.clock_skewed(warehouse, "sensor_id", hours.READING) == []
+    assert hour_states.newest_hour(warehouse, hours.STATS) == (hours.EPOCH, 1)
+    (renewed,) = hour_states.hours_standing(
+        warehouse, hours.STATS, hours.EPOCH, [drop("2").batch_id]
+    )
+    assert renewed.is_renewed
+    assert hour_states.sensors_by_state(warehouse, hours.STATS, hours.EPOCH)["silent"] == []
+    warehouse.ensure([hours.SPECTRAL.table])
+    assert hour_states.spectra_standing(warehouse, hours.SPECTRAL, hours.EPOCH) == []
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])

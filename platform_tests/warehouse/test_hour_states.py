@@ -2,14 +2,24 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from datetime import timedelta
 
 import pytest
 from platform_tests.warehouse.batches import Batches, drop
 from platform_tests.warehouse.derivations import OPENED, Row
-from platform_tests.warehouse.hours import EPOCH, READING, STATS, reading
+from platform_tests.warehouse.hours import EPOCH, HOURS, READING, SPECTRAL, STATS, reading
 
-from malacate.warehouse.hour_states import hours_standing, last_hours, put_aside, sensors_by_state
+from malacate.warehouse.hour_states import (
+    clock_skewed,
+    hours_standing,
+    last_hours,
+    newest_hour,
+    put_aside,
+    sensors_by_state,
+    spectra_standing,
+)
+from malacate.warehouse.hourly import HourlyStats
 from malacate.warehouse.protocol import Warehouse
 
 pytestmark = pytest.mark.usefixtures("derivation_engine")
@@ -17,12 +27,12 @@ SKEWED = {"position": 9, "reason": "clock_skew", "detail": "", "raw": b'{"sensor
 
 
 @contextmanager
-def loaded(*batches: Sequence[Row]) -> Iterator[Warehouse]:
+def loaded(*batches: Sequence[Row], stats: HourlyStats = STATS) -> Iterator[Warehouse]:
     with OPENED[-1]() as engine:
         make = Batches(engine.lake, READING)
         for place, rows in enumerate(batches):
             rejects = [SKEWED] if place == 0 else []
-            found = make.of(drop(f"{place}"), rows, derives=STATS, rejects=rejects)
+            found = make.of(drop(f"{place}"), rows, derives=stats, rejects=rejects)
             engine.warehouse.publish([found])
         yield engine.warehouse
 
@@ -45,9 +55,63 @@ def test_silent_frozen_and_skewed_sensors_are_told() -> None:
     silent = [reading(3, sensor="silent")]
     gone = [{**reading(0, sensor="gone"), "measured_at": EPOCH - timedelta(days=30)}]
     with loaded([*alive, *frozen, *slow, *silent, *gone]) as warehouse:
-        states = sensors_by_state(warehouse, STATS, READING)
+        newest, number = newest_hour(warehouse, STATS)
+        states = sensors_by_state(warehouse, STATS, newest)
         assert put_aside(warehouse, READING) == {"clock_skew": 1}
-    assert states == {"silent": ["silent"], "frozen": ["frozen"], "clock_skewed": ["fast"]}
+        assert clock_skewed(warehouse, "sensor_id", READING) == ["fast"]
+    assert (newest, number) == (EPOCH + timedelta(hours=2), 4)
+    assert states == {"silent": ["silent"], "frozen": ["frozen"]}
+
+
+def test_hours_are_asked_for_from_an_instant_on_and_told_if_a_batch_renewed_them() -> None:
+    late = drop("1").batch_id
+    with loaded([reading(0), reading(4), reading(8)], [reading(5), reading(9)]) as warehouse:
+        since = hours_standing(warehouse, STATS, EPOCH + timedelta(hours=1))
+        told = hours_standing(warehouse, STATS, None, [late, drop("none").batch_id])
+    assert [one.hour_at for one in since] == [EPOCH + timedelta(hours=n) for n in (1, 2)]
+    assert not any(one.is_renewed for one in since)
+    assert [one.is_renewed for one in told] == [False, True, True]
+
+
+def test_a_table_without_hours_has_no_newest_and_no_states() -> None:
+    with loaded([]) as warehouse:
+        assert newest_hour(warehouse, STATS) == (None, 0)
+        assert sensors_by_state(warehouse, STATS, None) == {"silent": [], "frozen": []}
+
+
+def test_what_a_contract_of_hours_leaves_out_is_nothing() -> None:
+    names = {"sensor_id", "hour_at", "sector_id", "revision"}
+    bare = replace(HOURS, columns=tuple(c for c in HOURS.columns if c.name in names))
+    stats = replace(STATS, table=bare)
+    with loaded([reading(0), reading(1, sensor="g2")], stats=stats) as warehouse:
+        (hour,) = hours_standing(warehouse, stats)
+        states = sensors_by_state(warehouse, stats, hour.hour_at)
+    assert (hour.sensors, hour.readings, hour.expected_readings, hour.ppv_mm_s) == (2, 0, 0, None)
+    assert states == {"silent": [], "frozen": []}
+
+
+def test_an_hour_has_the_frequency_of_the_sensor_with_the_most_energy_and_mean_energies() -> None:
+    def row(sensor: str, hour: int, *tran: float | None) -> Row:
+        names = ("tran_dominant_hz", "tran_low_energy_mm2_s2", "tran_high_energy_mm2_s2")
+        at = EPOCH + timedelta(hours=hour)
+        return {"sensor_id": sensor, "hour_at": at, **dict(zip(names, tran, strict=True))}
+
+    rows = [
+        row("g0", 0, 1.0, 9.0, 9.0),
+        row("g1", 1, 3.0, 1.0, 4.0),
+        row("g2", 1, 7.0, 3.0, 0.0),
+        row("g3", 1, None, None, None),
+        row("g1", 2, None, None, None),
+    ]
+    with OPENED[-1]() as engine:
+        engine.warehouse.publish([Batches(engine.lake, SPECTRAL.table).of(drop(), rows)])
+        found = spectra_standing(engine.warehouse, SPECTRAL, EPOCH + timedelta(hours=1))
+        assert spectra_standing(engine.warehouse, STATS, EPOCH) == []
+    assert [one.hour_at for one in found] == [EPOCH + timedelta(hours=n) for n in (1, 2)]
+    assert [one.dominant_hz for one in found] == [{"tran": 3.0}, {"tran": None}]
+    assert [one.energy["tran"] for one in found] == [
+        {"low": 2.0, "high": 2.0}, {"low": None, "high": None},
+    ]  # fmt: skip
 
 
 def test_the_newest_hour_of_each_sensor_is_told() -> None:

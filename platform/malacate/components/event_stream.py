@@ -1,7 +1,8 @@
 """Streams of messages, each a raw table: a collector's files, or those of a native subscription."""
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.formats import FileFormat
 from malacate.orchestration.environment import by_reference
+from malacate.orchestration.hours_shown import of_load
 from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
 from malacate.orchestration.stores import store
@@ -107,10 +109,23 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
     notices: str = Field("", pattern=r"^(|sqs:.+|pubsub:.+|\$\{.+)$")
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """One asset per stream, its checks, and its sensor."""
-        return with_doorbells(
-            self.raw_assets(context.path), engine_of(context), self.interval_seconds, self.notices
-        )
+        """One asset per stream, its checks, its sensor, and its hours as files."""
+        raw = self.raw_assets(context.path)
+        made = with_doorbells(raw, engine_of(context), self.interval_seconds, self.notices)
+        files = [
+            asset
+            for stream, one in zip(self.tables, raw, strict=True)
+            if stream.hourly is not None
+            for asset in stream.hourly.for_ml(
+                one.route.tables[-1], one.route.table, context.defs_module_path
+            )
+        ]
+        return dg.Definitions.merge(made, dg.Definitions(assets=files))
+
+    @property
+    def names_for_ml(self) -> Sequence[str]:
+        """See ``ForMl``."""
+        return [name for one in self.tables if one.hourly for name in one.hourly.names_for_ml]
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -166,4 +181,5 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
             after_load=stream.after_load, derives=hours,
         )  # fmt: skip
         kind = KINDS.get(stream.url.partition("://")[0], "messages")
-        return RawAsset(route, frozenset({kind}), repeats=True, of_files=True)
+        raw = RawAsset(route, frozenset({kind}), repeats=True, of_files=True)
+        return replace(raw, of_derived=partial(of_load, hours, table)) if hours else raw

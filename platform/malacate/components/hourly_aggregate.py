@@ -1,6 +1,7 @@
 """Sensor readings and their hours: readings as they came, hours recomputed when one is late."""
 
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Literal
 
@@ -15,11 +16,10 @@ from malacate.components.file_drops import FormatOf
 from malacate.components.hours import HoursOf
 from malacate.errors import ConfigError
 from malacate.ingest import Route
-from malacate.names import legal
 from malacate.orchestration.hours_asset import Engine, hours_asset
-from malacate.orchestration.hours_files import hours_files
 from malacate.orchestration.hours_numpy import Numpy
-from malacate.orchestration.raw_assets import POOL, RawAsset
+from malacate.orchestration.hours_shown import of_load
+from malacate.orchestration.raw_assets import RawAsset
 from malacate.orchestration.sensors import with_doorbells
 from malacate.orchestration.stores import store
 from malacate.sources.files import all_files
@@ -29,11 +29,10 @@ from malacate.sources.hours import measured
 class HourlyAggregate(dg.Component, HoursOf):
     """Readings of sensors as files, and what each sensor's hour was: see ``HoursOf``.
 
-    With ``files_for_ml``, each hour is a Parquet file too, in the folder ``ml/<files_for_ml>`` of
-    the lake. Readings that come as messages have their hours under ``EventStream``. The warehouse
-    derives the hours when it publishes readings. With another ``engine`` they are an asset of their
-    own, computed afterwards: the same hours, and with a ``spectrum``, by this process (``numpy``)
-    or by a pipeline (``beam``).
+    Readings that come as messages have their hours under ``EventStream``. The warehouse derives the
+    hours when it publishes readings. With another ``engine`` they are an asset of their own,
+    computed afterwards: the same hours, and with a ``spectrum``, by this process (``numpy``) or by
+    a pipeline (``beam``).
     """
 
     source: str
@@ -41,7 +40,6 @@ class HourlyAggregate(dg.Component, HoursOf):
     readings: str
     files: list[str]
     format: FormatOf
-    files_for_ml: str = ""
     interval_seconds: int = 60
     alarms: AlarmsOf | None = None
     engine: Literal["duckdb", "numpy", "beam"] = "duckdb"
@@ -52,14 +50,11 @@ class HourlyAggregate(dg.Component, HoursOf):
         raw = self.raw_assets(context.path)
         made = with_doorbells(raw, engine_of(context), self.interval_seconds)
         readings = raw[0].route.table
-        stats = self.stats(promised(context.path, self.source, [self.hours])[self.hours])
+        hours = promised(context.path, self.source, [self.hours])[self.hours]
+        more = self.for_ml(hours, readings, context.defs_module_path)
         if engine := self._beside():
-            hours = hours_asset(readings, stats, engine)
-            made = dg.Definitions.merge(made, dg.Definitions(assets=[hours]))
-        if not self.files_for_ml:
-            return made
-        files = hours_files(legal(self.files_for_ml, "files_for_ml"), stats, readings, POOL)
-        return dg.Definitions.merge(made, dg.Definitions(assets=[files]))
+            more.append(hours_asset(readings, self.stats(hours), engine))
+        return dg.Definitions.merge(made, dg.Definitions(assets=more))
 
     def raw_assets(self, folder: Path) -> list[RawAsset]:
         """See ``Declaration``."""
@@ -76,7 +71,9 @@ class HourlyAggregate(dg.Component, HoursOf):
             measured(hours, readings)
         derives = None if engine else hours
         route = Route(readings, drops, WriteMode.APPEND, derives=derives)
-        return [RawAsset(route, frozenset({form.name}), repeats=True, of_files=True)]
+        of_hours = partial(of_load, hours, readings)
+        kinds = frozenset({form.name})
+        return [RawAsset(route, kinds, repeats=True, of_files=True, of_derived=of_hours)]
 
     def _beside(self) -> Engine | None:
         """What computes the hours beside the warehouse, if something does."""

@@ -1,12 +1,19 @@
 """Hours of readings as a declaration has them, whether those come as files or as messages."""
 
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Protocol, runtime_checkable
+
 import dagster as dg
 from pydantic import Field
 
+from malacate.components.declared import components
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.formats import FileFormat
 from malacate.names import legal
+from malacate.orchestration.hours_files import hours_files
+from malacate.orchestration.raw_assets import POOL
 from malacate.sources.discovery import Discovery
 from malacate.sources.files import FileDrops
 from malacate.sources.punctual import Horizon, Punctual
@@ -39,7 +46,8 @@ class HoursOf(dg.Model, dg.Resolvable):
 
     ``per_hour`` readings make an hour complete. ``axes`` names the columns of the readings that
     have the axes' values, in mm/s, in steps of ``resolution``. Readings beyond the ``horizon`` are
-    put aside.
+    put aside. With ``files_for_ml``, each hour is a Parquet file too, in the folder
+    ``ml/<files_for_ml>`` of the lake.
     """
 
     hours: str
@@ -54,6 +62,7 @@ class HoursOf(dg.Model, dg.Resolvable):
     battery: str = ""
     spectrum: SpectrumOf | None = None
     horizon: HorizonOf | None = None
+    files_for_ml: str = ""
 
     def drops(self, readings: Table, found: Discovery, form: FileFormat) -> FileDrops:
         """The files of the readings, held to the horizon."""
@@ -78,6 +87,21 @@ class HoursOf(dg.Model, dg.Resolvable):
             self.spectrum.made() if self.spectrum else None,
         )
 
+    @property
+    def names_for_ml(self) -> Sequence[str]:
+        """See ``ForMl``."""
+        return [self.files_for_ml] if self.files_for_ml else []
+
+    def for_ml(self, hours: Table, readings: Table, defs_folder: Path) -> list[dg.AssetsDefinition]:
+        """The asset of the hours' files, if there are to be any. Raises ``ConfigError`` if another
+        declaration below ``defs_folder`` has its name.
+        """
+        if not self.files_for_ml:
+            return []
+        _require_own_name(defs_folder, self.files_for_ml)
+        name = legal(self.files_for_ml, "files_for_ml")
+        return [hours_files(name, self.stats(hours), readings, POOL)]
+
     def derived(self, table: Table) -> HourlyStats:
         """How the warehouse computes ``table``; raises ``ConfigError`` for what it cannot."""
         if self.spectrum:
@@ -89,3 +113,26 @@ class HoursOf(dg.Model, dg.Resolvable):
                 reason="no_spectrum",
             )
         return self.stats(table)
+
+
+@runtime_checkable
+class ForMl(Protocol):
+    """A component whose hours may be files."""
+
+    @property
+    def names_for_ml(self) -> Sequence[str]:
+        """The names of such files: each ``files_for_ml``."""
+
+
+def _require_own_name(defs_folder: Path, name: str) -> None:
+    found = [
+        document
+        for document, component in components(defs_folder)
+        if isinstance(component, ForMl)
+        for one in component.names_for_ml
+        if one == name
+    ]
+    if len(found) > 1:
+        what = f"ml/{name} is declared twice, first in {found[0].path}"
+        advice = "Give `files_for_ml` of one of the two another name."
+        raise found[1].error(("attributes",), what, advice, "two_files_for_ml")

@@ -12,6 +12,7 @@ from malacate.ingest import Route
 from malacate.lake.lake import Lake
 from malacate.orchestration.checks import Promises
 from malacate.orchestration.cost import Spender, of_run, within_budget
+from malacate.orchestration.hours_shown import of_load
 from malacate.orchestration.metadata import (
     column_schema,
     derived_lineage,
@@ -69,12 +70,13 @@ def hours_asset(readings: Table, stats: HourlyStats, engine: Engine) -> dg.Asset
             # Trying again changes no file and no variable.
             raise dg.Failure(str(error), allow_retries=False) from error
         with within_budget():
+            shown = of_load(stats, readings, ingest.warehouse, report)
             counted = {**of_table(ingest.warehouse, table), **of_report(report), **_counts(told)}
             checked = promises.results(ingest, report)
         lineage = {"dagster/column_lineage": derived_lineage(stats, upstream)}
         cost = of_run(ingest.ledger, spender)
         yield dg.MaterializeResult(
-            asset_key=key, metadata={**counted, **lineage, **cost}, check_results=checked
+            asset_key=key, metadata={**shown, **counted, **lineage, **cost}, check_results=checked
         )
         ingest.ledger.mark_reported([str(batch["batch_id"]) for batch in report.batches])
 

@@ -1,7 +1,8 @@
 """A route as a Dagster asset: ingest, tell what happened, check it, all in one step."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import dagster as dg
 
@@ -19,6 +20,7 @@ from malacate.orchestration.metadata import (
 )
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.schedule import by_cron
+from malacate.warehouse.protocol import Warehouse
 
 POOL = "warehouse"
 """Steps that write the warehouse take turns: a DuckDB file has one writer."""
@@ -34,7 +36,8 @@ class RawAsset:
     """How one route is shown: the kinds of its source, and what its deliveries are.
 
     They may repeat keys, and be files. ``delivers`` is the source table's name where the raw table
-    has another one. ``cron`` says when it is due, where no doorbell says so.
+    has another one. ``cron`` says when it is due, where no doorbell says so. ``of_derived`` tells
+    more of the derived table, after a run.
     """
 
     route: Route
@@ -44,6 +47,7 @@ class RawAsset:
     delivers: str = ""
     cron: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
+    of_derived: Callable[[Warehouse, Report], Mapping[str, Any]] = lambda warehouse, report: {}
 
     @property
     def promises(self) -> Promises:
@@ -173,7 +177,8 @@ def results_of(
     if derives is not None:
         checked = Promises(derives.target, is_derived=True).results(ingest, report)
         made.append((raw.keys[1], of_table(warehouse, derives.target), checked))
-        shown.append({"dagster/column_lineage": derived_lineage(derives, raw.key)})
+        lineage = {"dagster/column_lineage": derived_lineage(derives, raw.key)}
+        shown.append({**raw.of_derived(warehouse, report), **lineage})
     cost = of_run(ingest.ledger, spender)
     if cost and derives is not None:
         cost["cost_is_of"] = " and ".join(key.to_user_string() for key in raw.keys)
