@@ -3,6 +3,7 @@
 import json
 import os
 from dataclasses import asdict
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,6 +22,13 @@ Home = Annotated[
     typer.Option(help="Working folder; MALACATE_HOME, or .malacate in the current folder."),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Answer as JSON.")]
+
+
+class Of(StrEnum):
+    """Devices that tell what they tell over MQTT."""
+
+    GEOPHONES = "geophones"
+    PHONES = "phones"
 
 
 @simulate.command()
@@ -71,6 +79,9 @@ def status(home: Home = None, as_json: AsJson = False) -> None:
 @simulate.command()
 def stream(
     url: Annotated[str, typer.Option(help="mqtt://host:port/path; topics are below the path.")],
+    of: Annotated[
+        Of, typer.Option(help="120 geophones tell each second, the phones some 7 times an hour.")
+    ] = Of.GEOPHONES,
     seconds: Annotated[int, typer.Option(min=1, help="Seconds of the mine's time.")] = 60,
     speed: Annotated[float, typer.Option(min=0.01, help="So many of them in a second.")] = 1.0,
     hour: Annotated[int, typer.Option(help="Hour of the mine at which they begin.")] = 5,
@@ -82,16 +93,18 @@ def stream(
     home: Home = None,
     as_json: AsJson = False,
 ) -> None:
-    """Publish what the geophones tell each second, until the broker has it; note what is true.
+    """Publish what geophones or phones tell live, until the broker has it; note what is true.
 
     It waits for a broker that is away, and for one to which nobody is subscribed yet.
     """
     from acme.simulator import stream as streamed
+    from acme.simulator.stream_phones import LivePhones
 
-    live = streamed.Live(World(seed), hour, seconds)
+    when = World(seed), hour, seconds
+    live: streamed.Devices = LivePhones(*when) if of is Of.PHONES else streamed.Live(*when)
     truth = _home(home) / "mine" / "truth" / "stream"
     sent = streamed.publish(live, url, speed, saved_seconds)
-    streamed.note_truth(live, truth)
+    live.note_truth(truth)
     _answer({"messages": sent, "truth": str(truth)}, as_json)
 
 

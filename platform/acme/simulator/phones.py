@@ -101,6 +101,13 @@ def become(events: Iterable[Event]) -> dict[str, dict[str, Any]]:
     return issues
 
 
+def known(came: Sequence[Told]) -> dict[str, Any]:
+    """How much came, and what each issue is by it."""
+    events = {one.event["event_id"] for one in came}
+    issues = become(one.event for one in came)
+    return {"messages": len(came), "events": len(events), "issues": issues}
+
+
 def _issues_of(world: World, hour: int) -> Iterator[Told]:
     rng = world.rng("issues", hour)
     for _ in range(rng.poisson(_PER_HOUR * min(1.0, 4 * world.scale))):
@@ -166,6 +173,4 @@ def _write(world: World, folder: Path, told: Sequence[Told], hour: int) -> Path 
 
 def _write_truth(world: World, truth: Path, hour: int) -> None:
     came = received(world, -HISTORY_HOURS, hour)
-    issues = become(one.event for one in came)
-    known = {"messages": len(came), "events": len({one.event["event_id"] for one in came})}
-    deliver(truth / "mobile" / "machine_issue.json", as_json({**known, "issues": issues}))
+    deliver(truth / "mobile" / "machine_issue.json", as_json(known(came)))

@@ -1,4 +1,4 @@
-"""The geophones live: a reading of each sensor a second, as JSON messages to a broker of MQTT.
+"""What devices tell live, as JSON messages to a broker of MQTT; here those of the geophones.
 
 What is told is a function of the world, an hour and a number of seconds, and so is its truth. Each
 message also says when the gateway had it, by a clock that is right: one sensor's runs fast.
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +29,16 @@ TOPIC = "{sector_id}/{sensor_id}/vibration"
 """Below the path of the broker's URL."""
 
 FILTER = "+/+/vibration"
+
+
+class Devices(Protocol):
+    """What devices tell in a time of the mine, and what is true of it."""
+
+    def told(self) -> Iterator[list[tuple[str, bytes]]]:
+        """Topics and messages of one second after the other; a second may have none."""
+
+    def note_truth(self, folder: Path) -> None:
+        """Write what there must be of it wherever all of it came."""
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,13 @@ class Live:
             rows = pa.concat_tables([rows.filter(counted) for _, (rows, counted) in minutes])
             yield hour, rows, hour_truth(rows.drop_columns(["sent_at"]), 1, PER_HOUR)
 
+    def note_truth(self, folder: Path) -> None:
+        """Write ``reading_<hour>.parquet`` and ``vibration_hour_<hour>.parquet`` for each hour."""
+        for hour, readings, known in self.truth():
+            at = f"{instant(self.world.end_s + hour * PER_HOUR):%Y%m%dT%H}"
+            deliver(folder / f"reading_{at}.parquet", parquet(readings))
+            deliver(folder / f"vibration_hour_{at}.parquet", parquet(known))
+
     def _hour_of(self, numbered: tuple[int, Any]) -> int:
         return self.hour + numbered[0] // 60
 
@@ -65,7 +82,7 @@ class Live:
             yield rows.filter(pa.array(is_told)), pa.array(made.is_counted[is_told])
 
 
-def publish(live: Live, url: str, speed: float, saved_seconds: float) -> int:
+def publish(live: Devices, url: str, speed: float, saved_seconds: float) -> int:
     """Send it all, ``speed`` seconds of the mine in a second; how many messages that were.
 
     A broker that is away is waited for; returns once it must have saved what it was sent.
@@ -74,20 +91,12 @@ def publish(live: Live, url: str, speed: float, saved_seconds: float) -> int:
     with Gateway(url, saved_seconds) as gateway:
         begun = time.monotonic()
         for number, messages in enumerate(live.told()):
-            gateway.wait_until(begun + number / speed)
             for topic, message in messages:
+                gateway.wait_until(begun + number / speed)
                 gateway.send(topic, message)
             sent += len(messages)
         gateway.flush()
     return sent
-
-
-def note_truth(live: Live, folder: Path) -> None:
-    """Write ``reading_<hour>.parquet`` and ``vibration_hour_<hour>.parquet`` for each hour."""
-    for hour, readings, known in live.truth():
-        at = f"{instant(live.world.end_s + hour * PER_HOUR):%Y%m%dT%H}"
-        deliver(folder / f"reading_{at}.parquet", parquet(readings))
-        deliver(folder / f"vibration_hour_{at}.parquet", parquet(known))
 
 
 def _by_second(rows: pa.Table) -> list[dict[str, Any]]:
