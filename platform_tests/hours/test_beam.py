@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -87,8 +88,11 @@ def materialized(slope: Slope, beam: Beam) -> Metadata:
 
 
 def test_the_asset_has_the_hours_of_the_warehouse_late_and_twin_readings_among_them(
-    slope: Slope, beam: Beam
+    slope: Slope, beam: Beam, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    scratch = tmp_path / "scratch"
+    scratch.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
     rows = [reading(n, 1 + n / 7, 3 - n / 9, f"g{n % 3}") for n in range(40)]
     slope.deliver("a", rows[:25])
     slope.deliver("b", [*rows[20:], {**rows[3], "ppv_vert_mm_s": 9.0}])
@@ -101,6 +105,7 @@ def test_the_asset_has_the_hours_of_the_warehouse_late_and_twin_readings_among_t
     assert told["readings_counted"] == 40
     assert told["cpu_seconds"] > 0
     assert told["runner"] == "DirectRunner"
+    assert not list(scratch.iterdir())
 
     assert materialized(slope, beam)["launches"] == 0
     slope.assert_same()

@@ -93,7 +93,8 @@ class Beam:
         with TemporaryDirectory(prefix="malacate-beam-") as code:
             _ship(Path(code))
             process = subprocess.Popen(  # noqa: S603
-                [self.interpreter(), "-m", PROGRAM], cwd=code, env=_environment(variables),
+                [self.interpreter(), "-m", PROGRAM], cwd=code,
+                env=_environment({**variables, "TMPDIR": code}),
                 stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True,
             )  # fmt: skip
             try:
