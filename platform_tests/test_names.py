@@ -29,7 +29,7 @@ PARTS_OF_AN_ATTACK = st.sampled_from(
 ANYTHING = st.text(st.characters(codec="utf-8", exclude_characters="\0"), max_size=8)
 HOSTILE = st.lists(PARTS_OF_AN_ATTACK | ANYTHING, min_size=1, max_size=5).map("".join)
 HOSTILE = HOSTILE.filter(bool)
-THOUSAND = settings(max_examples=1000, deadline=None)
+THOUSAND = settings(max_examples=1000)
 
 
 @given(KEYS)
@@ -107,7 +107,7 @@ def test_a_quoted_identifier_is_one_token_that_reads_back_as_itself(
 
 
 @pytest.mark.parametrize("dialect", ["duckdb", "postgres", "bigquery"])
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(schema=HOSTILE, table=HOSTILE, column=HOSTILE)
 def test_a_statement_of_quoted_names_parses_back_to_them(
     dialect: str, schema: str, table: str, column: str

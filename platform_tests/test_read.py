@@ -165,7 +165,7 @@ def live(past: Past, steps: Sequence[Any], widens_after: int) -> None:
             getattr(past, what)(*this, wide=wide)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(LIVES, st.booleans(), st.integers(1, 5))
 def test_as_of_each_instant_is_what_the_table_held_then(
     steps: list[Any], adds_up: bool, widens_after: int

@@ -131,7 +131,7 @@ def is_as_it_was(
     assert last.sort_by(in_order).equals(now.sort_by(in_order))
 
 
-@settings(max_examples=10, deadline=None)
+@settings(max_examples=10)
 @given(delivered(), st.randoms(use_true_random=False), st.sampled_from([0, 0.999999]))
 def test_each_instant_gives_what_the_source_held_then(
     history: tuple[Remembering, list[list[Row]]], choose: random.Random, later: float

@@ -164,7 +164,7 @@ deliveries = st.lists(
 fates = st.lists(st.sampled_from(["", "", "dies", "fails"]), max_size=25)
 
 
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=250)
 @given(deliveries, fates, st.randoms(use_true_random=False))
 def test_whatever_order_copies_and_kills_an_episode_is_one_incident(
     sent: list[list[tuple[str, int]]], fate: list[str], chance: random.Random
@@ -219,7 +219,7 @@ def assert_told(told: Told, expected: dict[str, list[tuple[int, int]]]) -> None:
         assert any(s == sensor and first <= at <= last for s, first, last in spans_of)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(deliveries, st.randoms(use_true_random=False))
 def test_in_order_each_episode_is_told_exactly_once_under_its_first_reading(
     sent: list[list[tuple[str, int]]], chance: random.Random

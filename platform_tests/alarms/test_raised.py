@@ -127,7 +127,7 @@ def test_every_severe_issue_of_the_mine_s_phones_is_told_once_in_one_go(
     assert len(SEVERE) > 20
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.integers(1, 12),
     st.lists(st.sampled_from(["", "", "", "dies", "fails"]), max_size=60),

@@ -49,7 +49,7 @@ def tables(draw: st.DrawFn) -> Limits:
     return Limits("made", "sheds", tuple(bands))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(st.lists(readings, max_size=30), tables() | st.just(HOUSES))
 def test_velocities_above_a_limit_are_those_that_a_loop_finds(
     some: list[Reading], limits: Limits
@@ -59,7 +59,7 @@ def test_velocities_above_a_limit_are_those_that_a_loop_finds(
     assert all(e.first_us == e.last_us for e in found)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(readings, max_size=30), st.floats(9, 15))
 def test_a_battery_is_low_below_its_number(some: list[Reading], below: float) -> None:
     found = rules.battery(rows(some), COLUMNS, below)
@@ -71,7 +71,7 @@ def test_a_battery_is_low_below_its_number(some: list[Reading], below: float) ->
     )  # fmt: skip
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(
     st.dictionaries(st.sampled_from([f"G{n}" for n in range(8)]), st.integers(0, 100), max_size=8),
     st.integers(1, 60),

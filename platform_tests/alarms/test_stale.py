@@ -103,7 +103,7 @@ def test_the_same_history_again_after_the_ledger_was_lost_has_the_same_keys() ->
     assert keys[0] == keys[1] != []
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.lists(st.integers(0, 6 * HOUR), min_size=1, max_size=20),
     st.randoms(use_true_random=False),

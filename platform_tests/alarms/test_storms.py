@@ -210,7 +210,7 @@ def try_to_send(url: str, channel: Any) -> None:
         send_due(Ledger(url), "log", channel, lease_seconds=0.0)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(openings, fates, st.randoms(use_true_random=False))
 def test_whatever_order_and_kills_each_alarm_is_named_in_exactly_one_message(
     files: list[list[tuple[str, int, str]]], fate: list[str], chance: random.Random

@@ -75,7 +75,7 @@ def histories(draw: st.DrawFn) -> list[Hour]:
     return draw(st.lists(hours, max_size=50, unique_by=lambda one: one[:2]))
 
 
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=500)
 @given(histories(), st.integers(1, 4), st.integers(1, 6), st.randoms(use_true_random=False))
 def test_what_has_risen_is_what_a_loop_finds_in_whatever_order(
     hours: list[Hour], recent: int, before: int, random: Random

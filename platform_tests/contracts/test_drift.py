@@ -6,7 +6,7 @@ from decimal import Decimal
 import pyarrow as pa
 import pyarrow.compute as pc
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from malacate.contracts.drift import Delivered, Evolution, align, same, widens
@@ -175,7 +175,6 @@ NUMBERS = [
 ]
 
 
-@settings(deadline=None)
 @given(st.sampled_from(NUMBERS), st.sampled_from(NUMBERS), st.integers(-(2**63), 2**64 - 1))
 def test_widening_keeps_every_number(kind: pa.DataType, wanted: pa.DataType, value: int) -> None:
     if not widens(kind, wanted):

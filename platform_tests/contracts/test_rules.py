@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from malacate.contracts.chunk import Chunk, Reject
@@ -155,7 +155,6 @@ def test_a_row_is_kept_as_exact_json(value: Any, kind: pa.DataType, written: Any
     assert json.loads(as_json(row), parse_constant=no_such_number) == {"v": written}
 
 
-@settings(deadline=None)
 @given(st.lists(st.one_of(st.none(), st.integers(-(2**63), 2**63 - 1)), max_size=40), st.integers())
 def test_rows_in_are_good_plus_quarantined(values: list[int | None], first: int) -> None:
     first = abs(first) % 1000

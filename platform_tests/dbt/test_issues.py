@@ -91,7 +91,7 @@ def made(models: Any, events: list[Row]) -> dict[str, Row]:
     return {row["issue_id"]: row for row in found}
 
 
-@settings(max_examples=120, deadline=None)
+@settings(max_examples=120)
 @given(histories(), st.randoms(use_true_random=False))
 def test_an_issue_is_what_a_loop_makes_of_its_events(
     models: Any, events: list[Row], chance: random.Random

@@ -62,7 +62,7 @@ def plain(row: dict[str, Any]) -> dict[str, Any]:
     return row | {"marks": list(row["marks"].items())}
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(ROWS, st.sampled_from(CODECS), st.sampled_from([1, 200, 16_000]))
 def test_any_rows_of_any_codec_come_back_exactly(
     rows: list[dict[str, Any]], codec: str, every: int
@@ -72,7 +72,7 @@ def test_any_rows_of_any_codec_come_back_exactly(
         assert rows_of(path, CONTRACT) == [plain(row) for row in rows]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(ROW, min_size=1, max_size=12))
 def test_both_ways_of_decoding_give_the_same(rows: list[dict[str, Any]]) -> None:
     with tempfile.TemporaryDirectory() as folder:
@@ -121,7 +121,7 @@ def test_22_a_file_cut_anywhere_but_between_blocks_is_refused(codec: str) -> Non
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_23_a_flipped_bit_never_loses_a_row_in_silence(codec: str, at: int, bit: int) -> None:
     """Codecs without a checksum may yield other values: then the count is still right."""
@@ -138,14 +138,14 @@ def test_23_a_flipped_bit_never_loses_a_row_in_silence(codec: str, at: int, bit:
 
 
 @pytest.mark.parametrize("codec", CODECS)
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tail=st.binary(min_size=1, max_size=40))
 def test_22_bytes_after_the_end_are_refused_or_add_nothing(codec: str, tail: bytes) -> None:
     found = attempt(FILES[codec] + tail)
     assert found is None or (found == (SMALL_ROWS, 0) and tail == b"\n")
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.binary(max_size=60))
 def test_noise_behind_a_header_is_refused(noise: bytes) -> None:
     data = FILES["null"]

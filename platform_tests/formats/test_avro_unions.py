@@ -77,7 +77,7 @@ def _values(column: pa.Array) -> str:
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(UNIONS_ROW, min_size=1, max_size=6), st.integers(2, 7), st.data())
 def test_23_a_flipped_bit_is_seen_wherever_the_strict_reader_sees_it(
     rows: list[dict[str, Any]], bit: int, data: st.DataObject

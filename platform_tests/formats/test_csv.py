@@ -138,7 +138,7 @@ VARIANTS: list[Variant] = [
 ]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables(), st.sampled_from(VARIANTS), st.sampled_from([3, 64, 1 << 20]))
 @example([['"', ""], ["\r\n", '",']], VARIANTS[0], 3)
 def test_whatever_a_writer_wrote_reads_back_exactly(
@@ -155,7 +155,7 @@ def test_whatever_a_writer_wrote_reads_back_exactly(
     assert not any(chunk.rejects for chunk in chunks)
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(tables())
 def test_lines_ended_by_newline_alone_read_back_when_nothing_holds_a_return(
     rows: list[list[str]],
@@ -166,7 +166,7 @@ def test_lines_ended_by_newline_alone_read_back_when_nothing_holds_a_return(
     assert rows_in(chunks) == [tuple(row) for row in rows]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tables(), st.sampled_from(VARIANTS), st.data())
 def test_a_cut_anywhere_loses_no_complete_earlier_row_in_silence(
     rows: list[list[str]], variant: Variant, data: st.DataObject

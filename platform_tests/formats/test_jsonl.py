@@ -282,7 +282,7 @@ def outcome(data: bytes) -> Any:
         return [list(map(repr, r.values())) for r in rows], rejects, told
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(line(), min_size=1, max_size=4))
 @example(['{"i":1,"x":', "1}"])
 @example(['{"s":"}', '{"}'])
@@ -305,7 +305,7 @@ def test_plain_lines_go_the_fast_way(tmp_path: Path) -> None:
     assert rows == [{"id": 1, "tonnes": Decimal("1.25"), "note": "a"}] * 100_000
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.lists(st.text(max_size=12), min_size=1, max_size=6), st.integers(1, 40), st.booleans())
 def test_blocks_of_any_size_give_the_same_lines(texts: list[str], size: int, mark: bool) -> None:
     data = "\n".join(json.dumps({"note": t}) for t in texts).encode()

@@ -208,7 +208,7 @@ def line_of(data: bytes) -> tuple[list[dict[str, Any]], list[str]] | None:
     return rows[1:], [one.reason for one in rejects]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(MESSAGES, st.integers(1, 60))
 @example([Message(b'{"n": 1}\n{"n": 2}', "", "", 0), Message(b'{"n": 3}', "", "", 0)], 60)
 def test_any_messages_give_the_same_rows_by_both_kinds_of_file(
@@ -235,7 +235,7 @@ def test_any_messages_give_the_same_rows_by_both_kinds_of_file(
         )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(DATA)
 def test_a_message_is_the_row_that_its_line_would_be(data: bytes) -> None:
     if b"\n" in data.strip() or not data.strip() or b"[" * 65 in data:

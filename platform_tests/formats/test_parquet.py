@@ -146,7 +146,7 @@ def test_chunks_are_bounded(path: Path) -> None:
     assert max(chunk.rows.num_rows for chunk in chunks) <= 65_536
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(cut=st.integers(0, len(DATA) - 1))
 def test_32_a_cut_file_is_refused(cut: int, tmp_path_factory: pytest.TempPathFactory) -> None:
     assert reason(write(tmp_path_factory.getbasetemp() / "cut", DATA[:cut]))

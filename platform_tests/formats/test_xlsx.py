@@ -323,7 +323,7 @@ CELLS_OF = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(CELLS_OF, min_size=1, max_size=5))
 def test_what_another_library_writes_comes_back(rows: list[tuple[Any, ...]]) -> None:
     promised = table(t="varchar", i="bigint", d="decimal(18,3)", b="boolean", at="timestamp",
@@ -336,7 +336,7 @@ def test_what_another_library_writes_comes_back(rows: list[tuple[Any, ...]]) -> 
     assert [tuple(row.values()) for row in found] == rows
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(at=st.integers(0, 10**6), bit=st.integers(0, 7))
 def test_a_flipped_bit_changes_nothing_or_is_found(at: int, bit: int) -> None:
     data = bytearray(GOOD)

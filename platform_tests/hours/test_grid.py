@@ -112,7 +112,7 @@ def test_segments_end_at_real_gaps() -> None:
 AT, VALUES = sines(2.0, 600, (1.0, 0.3))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.randoms(use_true_random=False), st.integers(0, 200), st.sets(st.integers(0, 1199)))
 def test_no_order_and_no_duplicate_changes_a_bit(rng: object, again: int, gone: set[int]) -> None:
     kept = np.setdiff1d(np.arange(1200), [*gone])

@@ -167,7 +167,7 @@ DELIVERY = st.tuples(
 )
 
 
-@settings(max_examples=60 if IS_LONG else 5, deadline=None)
+@settings(max_examples=60 if IS_LONG else 5)
 @given(st.lists(st.lists(DELIVERY, min_size=1, max_size=3), min_size=1, max_size=3))
 def test_any_history_of_files_and_versions_ends_in_the_same_hours(
     rounds: list[list[tuple[str, list[Row]]]],

@@ -92,7 +92,7 @@ def hours_after(deliveries: Sequence[pa.Table], hours: Sequence[int] | None = No
     return content(hours_of(files, hours=hours), HOURS.key)
 
 
-@settings(max_examples=HISTORIES, deadline=None)
+@settings(max_examples=HISTORIES)
 @given(st.integers(0, 1 << 32), st.integers(1, 5), st.integers(0, 300))
 def test_any_history_of_deliveries_ends_in_the_same_bytes(
     seed: int, files: int, again: int

@@ -83,7 +83,7 @@ def rows(draw: st.DrawFn) -> Row:
     }
 
 
-@settings(max_examples=500 if IS_LONG else 40, deadline=None)
+@settings(max_examples=500 if IS_LONG else 40)
 @given(st.lists(rows(), min_size=1, max_size=60), st.sampled_from(["pvs_mm_s", ""]))
 def test_any_readings_have_the_hours_of_sql(given_rows: list[Row], vector_sum: str) -> None:
     readings = pa.Table.from_pylist(given_rows, READING.optional(keep=()).schema)

@@ -259,7 +259,7 @@ EVENTS = st.lists(
 )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(events=EVENTS)
 def test_under_skip_no_content_is_lost_or_stale_and_only_overwriting_doubles_one(
     tmp_path_factory: pytest.TempPathFactory, events: list[tuple[str, str, bool]]

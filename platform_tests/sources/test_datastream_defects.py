@@ -153,7 +153,7 @@ def shuffled() -> Iterator[Yard]:
         yield made
 
 
-@settings(max_examples=12, deadline=None)
+@settings(max_examples=12)
 @given(data=st.data())
 def test_any_order_number_and_batching_is_the_same_log_and_state(
     data: st.DataObject, shuffled: Yard

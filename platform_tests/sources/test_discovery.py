@@ -6,7 +6,7 @@ from itertools import pairwise
 from unittest.mock import patch
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from platform_tests.sources.stores import LazyStore, MemoryStore, end_of, name_of
@@ -239,7 +239,7 @@ def test_a_store_that_does_not_answer_is_an_error_and_not_nothing_new(
 
 @pytest.mark.parametrize("plan", PLANS)
 @given(garbage=st.text() | ANYTHING.map(json.dumps))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cursor_that_is_garbage_is_a_lost_one(
     garbage: str, plan: Windows | Rising | None
 ) -> None:
@@ -252,7 +252,7 @@ def test_a_cursor_that_is_garbage_is_a_lost_one(
     moments=st.lists(st.floats(allow_nan=True), min_size=3, max_size=3),
     marks=st.lists(st.text(max_size=3), min_size=3, max_size=3),
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_cursor_with_wrong_facts_delays_and_never_hides(
     moments: list[float], marks: list[str]
 ) -> None:
@@ -307,7 +307,7 @@ def test_windows_without_a_time_in_their_names_are_refused(template: str) -> Non
     zone=st.sampled_from(["UTC", "America/Lima", "America/Santiago", "Australia/Lord_Howe"]),
     template=st.sampled_from(["%Y/%m/%d/%H/", "%Y/%m/%d/", "%Y-%j/", "%Y/%m/", "%Y/"]),
 )
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 def test_no_moment_falls_between_two_windows(
     lo: datetime, hours: float, zone: str, template: str
 ) -> None:
@@ -408,6 +408,4 @@ TestUploads = Uploads.TestCase
 TestUploads.settings = settings(
     max_examples=40,
     stateful_step_count=25,
-    deadline=None,
-    suppress_health_check=[HealthCheck.too_slow],
 )

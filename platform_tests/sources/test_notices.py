@@ -242,7 +242,7 @@ ANYTHING = st.recursive(
 
 
 @given(payload=st.binary() | ANYTHING.map(lambda x: json.dumps(x).encode()) | ANYTHING)
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=600)
 def test_no_payload_whatever_is_an_error(payload: Any) -> None:
     heard = read(payload)
     for notice in heard.notices:
@@ -377,7 +377,7 @@ def test_one_event_may_be_of_several_tables(store: MemoryStore, ledger: Ledger) 
 
 
 @given(payload=st.binary() | ANYTHING)
-@settings(max_examples=100, deadline=None,
+@settings(max_examples=100,
           suppress_health_check=[HealthCheck.function_scoped_fixture])  # fmt: skip
 def test_forged_payloads_leave_no_row(payload: Any, store: MemoryStore, ledger: Ledger) -> None:
     handle(payload, [listener(store)], ledger)

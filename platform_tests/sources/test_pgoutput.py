@@ -10,7 +10,7 @@ from unittest import mock
 
 import pyarrow as pa
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from malacate.sources.cdc import pgoutput
@@ -187,7 +187,6 @@ def logs(draw: st.DrawFn) -> Log:
     return log
 
 
-@settings(deadline=None)
 @given(logs(), st.integers(1, 20), st.lists(st.integers(0, 40), max_size=3))
 def test_decoded_by_columns_is_decoded_one_by_one(log: Log, rows: int, cuts: list[int]) -> None:
     edges = [0, *sorted(min(cut, len(log.messages)) for cut in cuts), len(log.messages)]
@@ -198,7 +197,6 @@ def test_decoded_by_columns_is_decoded_one_by_one(log: Log, rows: int, cuts: lis
     assert decoder.last_commit == (log.lsn if log.messages else 0)
 
 
-@settings(deadline=None)
 @given(logs())
 def test_relations_that_were_announced_are_known_in_the_next_call(log: Log) -> None:
     decoder, said, first = Decoder("slot"), [], 0
@@ -208,7 +206,6 @@ def test_relations_that_were_announced_are_known_in_the_next_call(log: Log) -> N
     assert said == log.said
 
 
-@settings(deadline=None)
 @given(logs(), st.data())
 def test_a_message_that_is_cut_is_refused(log: Log, data: st.DataObject) -> None:
     parsed = [i for i, message in enumerate(log.messages) if message[:1] not in (b"M", b"O")]
@@ -224,7 +221,6 @@ def test_a_message_that_is_cut_is_refused(log: Log, data: st.DataObject) -> None
     assert caught.value.position.startswith("byte ")
 
 
-@settings(deadline=None)
 @given(logs(), st.data())
 def test_bytes_that_lie_are_refused_or_another_value_but_never_a_crash(
     log: Log, data: st.DataObject

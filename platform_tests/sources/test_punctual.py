@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from platform_tests.conftest import PlatformHome
 
@@ -76,7 +76,6 @@ def test_a_row_beyond_the_horizon_is_rejected_with_its_bytes_and_its_place(
     assert [json.loads(reject.raw)["seq"] for reject in found.rejects] == [*wanted]
 
 
-@settings(deadline=None)
 @given(st.lists(st.lists(st.sampled_from([*REASONS]), max_size=5), max_size=5), st.booleans())
 def test_rows_in_are_good_rows_and_rejects_each_at_its_own_place(
     parts: list[list[timedelta]], has_rejects: bool

@@ -188,7 +188,6 @@ def server(postgres_server: str) -> SqlServer:
 
 @settings(
     max_examples=int(os.environ.get("MALACATE_HISTORIES", "12")),
-    deadline=None,
     phases=(Phase.explicit, Phase.generate),
     suppress_health_check=list(HealthCheck),
 )

@@ -298,7 +298,7 @@ def test_only_the_version_that_is_meant_is_removed(place: Yard) -> None:
     assert names(place.store) == []
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=list(HealthCheck))
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
 @given(st.binary(min_size=1, max_size=200))
 def test_names_turn_into_text_and_back(name: bytes) -> None:
     assert raw(readable(name)) == name

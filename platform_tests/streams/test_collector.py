@@ -75,7 +75,7 @@ def run(broker: Broker, place: Place, bounds: Bounds) -> Collector:
     return collector
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.integers(0, 30),
     st.integers(1, 7),

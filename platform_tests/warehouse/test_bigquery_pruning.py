@@ -228,7 +228,7 @@ def lived(engine: Engine, history: Any) -> list[Row]:
 
 
 @given(history=st.lists(CALL, min_size=2, max_size=4))
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 def test_any_history_comes_to_what_an_engine_without_partitions_holds(
     bigquery_server: parts.BigQuery,
     bigquery_url: str,

@@ -152,7 +152,7 @@ def deliveries(draw: st.DrawFn) -> tuple[list[list[Row]], dict[Key, Values | Non
     return [order[i : i + size] for i in range(0, len(order), size)], source.expected()
 
 
-@settings(max_examples=5, deadline=None)
+@settings(max_examples=5)
 @given(deliveries())
 def test_any_delivery_of_a_history_is_published_as_the_source_has_it(
     delivery: tuple[list[list[Row]], dict[Key, Values | None]],

@@ -65,7 +65,6 @@ def run(connection: duckdb.DuckDBPyConnection) -> None:
 
 @settings(
     max_examples=300,
-    deadline=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
 )
 @given(delivery=deliveries())

@@ -74,7 +74,7 @@ def as_rows(files: Sequence[bytes]) -> list[Row]:
 FIRST: dict[datetime, bytes] = {}
 
 
-@settings(max_examples=HISTORIES, deadline=None)
+@settings(max_examples=HISTORIES)
 @given(histories())
 def test_identical_bytes_after_every_history(history: History) -> None:
     files = files_after(history)

@@ -175,7 +175,7 @@ def test_sensors_do_not_mix() -> None:
 READINGS = [reading(i, 1.0 + i / 7, 3.0 - i / 9, f"g{i % 2}") for i in range(12)]
 
 
-@settings(max_examples=7, deadline=None)
+@settings(max_examples=7)
 @given(st.permutations(READINGS), st.integers(1, 12), st.integers(1, 4), st.integers(0, 5))
 def test_hours_do_not_depend_on_how_readings_came(
     order: list[Row], size: int, together: int, repeated: int
@@ -184,7 +184,7 @@ def test_hours_do_not_depend_on_how_readings_came(
     assert plain(hours_after(batches, together)) == true_hours(READINGS)
 
 
-@settings(max_examples=7, deadline=None)
+@settings(max_examples=7)
 @given(st.lists(st.integers(-FEW_STEPS, FEW_STEPS), min_size=1, max_size=40), st.randoms())
 def test_small_values_are_summed_as_floats_to_the_same_bits(
     steps: list[int], chance: random.Random

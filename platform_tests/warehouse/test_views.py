@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from google.auth.credentials import AnonymousCredentials
 from google.cloud import bigquery
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from platform_tests.emulators import parts
 from platform_tests.warehouse.batches import Batches, drop, table
@@ -306,7 +306,6 @@ def test_a_condition_over_a_column_that_is_not_there_is_told_with_those_that_are
         condition("pitt = 'north'", ["pit", "t"])
 
 
-@settings(deadline=None)
 @given(st.text(max_size=30))
 @example("' or 1=1 --")
 @example("\\")
