@@ -92,7 +92,8 @@ def test_the_asset_has_the_hours_of_the_warehouse_late_and_twin_readings_among_t
 ) -> None:
     scratch = tmp_path / "scratch"
     scratch.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(scratch))
+    monkeypatch.setenv("TMPDIR", str(scratch))
+    monkeypatch.setattr(tempfile, "tempdir", None)
     rows = [reading(n, 1 + n / 7, 3 - n / 9, f"g{n % 3}") for n in range(40)]
     slope.deliver("a", rows[:25])
     slope.deliver("b", [*rows[20:], {**rows[3], "ppv_vert_mm_s": 9.0}])

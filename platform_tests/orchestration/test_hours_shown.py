@@ -3,6 +3,7 @@
 import base64
 import re
 import tempfile
+import time
 from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -100,7 +101,8 @@ def test_hours_that_the_warehouse_derives_are_shown_by_the_run_that_loaded_their
     assert second["revision"] == first["revision"] + 1
     assert second["hours_revised"] >= 1
     assert second["oldest_hour_renewed"] == f"{WORLD.after(4):%Y-%m-%d %H:%M}Z"
-    assert second["lateness_seconds"] >= 0
+    over = WORLD.after(5).timestamp()
+    assert second["lateness_seconds"] == pytest.approx(max(0.0, time.time() - over), abs=600)
 
     nothing = told(run_to_end(mine, GEOPHONES, instance), GEOPHONES[1])
     assert nothing["dagster/row_count"] > 0

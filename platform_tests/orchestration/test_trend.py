@@ -1,81 +1,32 @@
 """A trend of hours is told once by ``ops/alarms``, whatever comes late, twice or is run again."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from platform_tests.alarms.hook import Hook, listening
 from platform_tests.company import Company, at_home, run_to_end
+from platform_tests.orchestration.rising import (
+    ALARMS,
+    CONTRACT,
+    HOURLY,
+    OPS,
+    READINGS,
+    SENSORS,
+    SLOPE,
+    STREAM,
+    TABLES,
+    drop,
+    held,
+    opened,
+    send,
+)
 
 from malacate.errors import ConfigError
-from malacate.ledger import alarms
 from malacate.ledger.aside import put_aside
 from malacate.names import TableName
-
-SLOPE = """
-type: malacate.components.HourlyAggregate
-attributes:
-  source: slope
-  folder: ${SLOPE_DROPS}
-  readings: vibration
-  hours: vibration_hour
-  files: ["*.csv"]
-  format: {name: csv}
-  per_hour: 4
-  axes: {tran: ppv_mm_s}
-  resolution: 0.1
-  alarms:
-    site: sector_id
-    trend: {column: tran_rms_mm_s, times: 1.5, before_hours: 6}
-    webhook: ${SLOPE_HOOK}
-"""
-CONTRACT = """
-apiVersion: v3.1.0
-kind: DataContract
-id: slope
-name: Slope
-version: 1.0.0
-status: active
-schema:
-  - name: vibration
-    properties:
-      - {name: sensor_id, logicalType: string, physicalType: varchar, required: true}
-      - {name: seq, logicalType: integer, physicalType: bigint, required: true}
-      - {name: measured_at, logicalType: timestamp, physicalType: timestamptz, required: true}
-      - {name: sector_id, logicalType: string, physicalType: varchar}
-      - {name: ppv_mm_s, logicalType: number, physicalType: double,
-         logicalTypeOptions: {minimum: 0, maximum: 100},
-         customProperties: [{property: unit, value: mm/s}]}
-  - name: vibration_hour
-    properties:
-      - {name: sensor_id, logicalType: string, physicalType: varchar, required: true,
-         primaryKey: true, primaryKeyPosition: 1}
-      - {name: hour_at, logicalType: timestamp, physicalType: timestamptz, required: true,
-         primaryKey: true, primaryKeyPosition: 2}
-      - {name: sector_id, logicalType: string, physicalType: varchar}
-      - {name: readings, logicalType: integer, physicalType: bigint}
-      - {name: completeness, logicalType: number, physicalType: double}
-      - {name: tran_rms_mm_s, logicalType: number, physicalType: double,
-         customProperties: [{property: unit, value: mm/s}]}
-      - {name: revision, logicalType: integer, physicalType: integer}
-"""
-ALARMS = """
-from pathlib import Path
-
-import dagster as dg
-
-from malacate.components.alarm_rules import watches
-from malacate.orchestration.alarms import alarm_assets
-
-
-@dg.definitions
-def defs():
-    return alarm_assets(lambda: watches(Path(__file__).parent), ["raw/slope/vibration"])
-"""
-READINGS, OPS, WATCH = "raw/slope/vibration", "ops/alarms", "slope/vibration_hour"
-TABLES = (READINGS, "raw/slope/vibration_hour")
-SENSORS = ("G1", "G2", "G3", "G4")
+from malacate.warehouse.duckdb import DuckDBWarehouse
 
 
 @pytest.fixture
@@ -92,25 +43,6 @@ def slope(tmp_path: Path, hook: Hook) -> Iterator[Company]:
     company.write("defs/alarms.py", ALARMS)
     with at_home(company, SLOPE_DROPS=str(company.drops), SLOPE_HOOK=hook.url):
         yield company
-
-
-def drop(
-    slope: Company, name: str, hours: Iterable[int], of: dict[str, float], quarters: int = 4
-) -> None:
-    """Readings of sensors, four in an hour; the sensors that are not named shake with 1 mm/s."""
-    lines = ["sensor_id,seq,measured_at,sector_id,ppv_mm_s"]
-    for hour in hours:
-        for sensor in SENSORS:
-            for quarter in range(quarters):
-                at = f"2026-11-{1 + hour // 24:02}T{hour % 24:02}:{15 * quarter:02}:00Z"
-                told = f"{at},N{1 + int(sensor in of)},{of.get(sensor, 1.0)}"
-                lines.append(f"{sensor},{4 * hour + quarter},{told}")
-    slope.drop(f"{name}.csv", "\n".join(lines) + "\n")
-
-
-def opened(slope: Company) -> list[tuple[str, str]]:
-    rows = alarms.standing(slope.ingest.ledger, WATCH)
-    return sorted((row["subject"], row["rule"]) for row in rows)
 
 
 def test_what_rises_is_told_once_while_it_lasts_and_of_a_sector_as_one(
@@ -185,6 +117,94 @@ def test_one_clock_that_runs_ahead_neither_hides_a_trend_nor_makes_it_old(
     assert hook.named() == ["G1"]
 
 
+def test_a_trend_is_told_where_most_sensors_have_died(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    drop(slope, "calm", range(8), {})
+    run_to_end(slope, [*TABLES, OPS], instance)
+    drop(slope, "a", range(8, 200), {"G1": 1.0}, alive=["G1", "G2"])
+    drop(slope, "b", range(200, 202), {"G1": 2.0}, alive=["G1", "G2"])
+    run_to_end(slope, [*TABLES, OPS], instance)
+    assert hook.named() == ["G1"]
+
+
+def test_of_a_long_history_only_hours_that_are_news_are_judged_and_by_all_before_them(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    slope.write("defs/slope/defs.yaml", SLOPE.replace("before_hours: 6", "before_hours: 24"))
+    for day in range(6):
+        drop(slope, f"loud{day}", range(24 * day, 24 * day + 13), dict.fromkeys(SENSORS, 2.0))
+        drop(slope, f"calm{day}", range(24 * day + 13, 24 * day + 24), {})
+    told = run_to_end(slope, [*TABLES, OPS], instance).metadata(OPS)
+    assert (told["incidents_opened"], hook.came) == (0, [])
+    drop(slope, "risen", range(30, 40), {"G2": 9.0})
+    drop(slope, "now", range(144, 147), {"G3": 9.0})
+    told = run_to_end(slope, [*TABLES, OPS], instance).metadata(OPS)
+    assert (told["incidents_opened"], hook.named()) == (1, ["G3"])
+
+
+def test_a_warehouse_that_is_busy_delays_no_alarm_of_readings(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    declared = SLOPE.replace("    webhook", "    silent_seconds: 5000\n    webhook")
+    slope.write("defs/slope/defs.yaml", declared)
+    drop(slope, "calm", range(8), {})
+    drop(slope, "a", range(8, 11), {"G1": 2.0}, alive=["G1", "G2", "G3"])
+    run_to_end(slope, TABLES, instance)
+    with held(slope.folder / "home" / "warehouse.duckdb"):
+        monkeypatch.setattr(DuckDBWarehouse.__init__, "__defaults__", (0.2,))
+        ran = run_to_end(slope, [OPS], instance)
+    assert hook.named() == ["G4"]
+    assert ran.failed() == {"every_batch_is_judged"}
+    told = ran.checks()["every_batch_is_judged"].metadata
+    assert "raw/slope/vibration_hour" in str(told["why"].value)
+    assert run_to_end(slope, [OPS], instance).failed() == set()
+    assert hook.named() == ["G4", "G1"]
+
+
+def test_a_webhook_that_refuses_is_told_of_though_hours_are_judged_after_it(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    hook.answer = lambda: 500
+    declared = SLOPE.replace("    webhook", "    silent_seconds: 5000\n    webhook")
+    slope.write("defs/slope/defs.yaml", declared)
+    drop(slope, "calm", range(8), {})
+    drop(slope, "a", range(8, 11), {}, alive=["G1", "G2", "G3"])
+    ran = run_to_end(slope, [*TABLES, OPS], instance)
+    assert ran.failed() == {"every_alarm_is_sent"}
+    assert "500" in str(ran.checks()["every_alarm_is_sent"].metadata["why"].value)
+
+
+def test_hours_that_are_computed_beside_the_warehouse_have_trends(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    declared = SLOPE.replace("  resolution: 0.1", "  resolution: 0.1\n  engine: numpy")
+    slope.write("defs/slope/defs.yaml", declared)
+    drop(slope, "calm", range(8), {})
+    drop(slope, "a", range(8, 10), {"G1": 2.0})
+    run_to_end(slope, [READINGS, OPS], instance)
+    assert hook.came == []
+    run_to_end(slope, TABLES[1:], instance)
+    run_to_end(slope, [OPS], instance)
+    assert hook.named() == ["G1"]
+
+
+def test_a_stream_that_is_given_hours_has_trends_from_then_on(
+    slope: Company, hook: Hook, instance: dg.DagsterInstance
+) -> None:
+    slope.write("defs/slope/defs.yaml", STREAM)
+    send(slope, "before", range(8), 1.0)
+    run_to_end(slope, [READINGS, OPS], instance)
+    slope.write("defs/slope/defs.yaml", STREAM + HOURLY)
+    del slope.definitions
+    ran = run_to_end(slope, [OPS], instance)
+    assert (ran.failed(), ran.metadata(OPS)["batches_judged"]) == (set(), 1)
+    send(slope, "calm", range(8, 16), 1.0)
+    send(slope, "a", range(16, 18), 2.0)
+    run_to_end(slope, [*TABLES, OPS], instance)
+    assert hook.named() == ["G1"]
+
+
 def test_the_hours_that_are_judged_are_not_judged_again(
     slope: Company, instance: dg.DagsterInstance
 ) -> None:
@@ -200,6 +220,7 @@ def test_the_hours_that_are_judged_are_not_judged_again(
     ("right", "wrong", "says"),
     [
         ("column: tran_rms_mm_s", "column: nothing", "cannot be judged by 'nothing'"),
+        ("column: tran_rms_mm_s", "column: sector_id", "cannot be judged by 'sector_id'"),
         ("times: 1.5", "times: 1", "greater than 1"),
         ("before_hours: 6", "before_hours: 0", "greater than or equal to 1"),
     ],

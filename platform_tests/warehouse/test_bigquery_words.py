@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pyarrow as pa
@@ -119,6 +119,10 @@ def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     assert len(hour_states.hours_standing(warehouse, hours.STATS)) == 1
     assert hour_states.put_aside(warehouse, hours.READING) == {}
     assert hour_states.clock_skewed(warehouse, "sensor_id", hours.READING) == []
+    table = hours.STATS.table.name
+    assert hour_states.last_hours(warehouse, table, "sensor_id") == [hours.EPOCH]
+    week = Partition("hour_at", hours.EPOCH, hours.EPOCH + timedelta(days=7))
+    assert warehouse.read(table, ["sensor_id", "hour_at"], week).num_rows == 1
     assert hour_states.newest_hour(warehouse, hours.STATS) == (hours.EPOCH, 1)
     (renewed,) = hour_states.hours_standing(
         warehouse, hours.STATS, hours.EPOCH, [drop("2").batch_id]

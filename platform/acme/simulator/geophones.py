@@ -30,6 +30,7 @@ FAST, AHEAD_S = 16, 1020
 ROAD, _TRUCKS_A_MINUTE, _TRUCK_S, _TRUCK = 0, 0.3, 10, 3.0
 CREEPING, CREEPS_FROM = 1, 24
 _GROWTH, _MOST_GROWN = 1.06, 2.2
+_FULL_SCALE = 254.0
 IDS = tuple(f"GEO-{i + 1:03d}" for i in range(SENSORS))
 _FROZEN_AT = {
     "ppv_tran_mm_s": 0.214, "ppv_vert_mm_s": 0.198, "ppv_long_mm_s": 0.305, "pvs_mm_s": 0.42,
@@ -152,7 +153,7 @@ def _trucks(
 
 def _grown(sensor: npt.NDArray[np.int64], hour: int) -> Floats:
     """How much more is felt where the slope creeps."""
-    grown = min(_GROWTH ** max(0, hour - CREEPS_FROM), _MOST_GROWN)
+    grown = min(_GROWTH ** min(max(0, hour - CREEPS_FROM), 24), _MOST_GROWN)
     return np.where(sensor % len(SECTORS) == CREEPING, grown, 1.0)
 
 
@@ -165,7 +166,7 @@ def _features(
 ) -> dict[str, Floats]:
     count = len(sensor)
     level = (0.15 + 0.02 * (sensor % len(SECTORS))) * felt
-    axes = np.round(rng.gamma(2.0, 1.0, (3, count)) * level, 3)
+    axes = np.round(np.minimum(rng.gamma(2.0, 1.0, (3, count)) * level, _FULL_SCALE), 3)
     largest, whole = axes.max(axis=0), np.sqrt((axes**2).sum(axis=0))
     pvs = np.floor((largest + rng.random(count) * (whole - largest)) * 1000) / 1000
     rms = np.round(largest * rng.uniform(0.1, 0.3, count), 4)

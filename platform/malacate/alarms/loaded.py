@@ -2,12 +2,12 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pyarrow as pa
 
 from malacate.alarms.rules import latest
-from malacate.alarms.trend import COMPLETENESS, Trend
+from malacate.alarms.trend import COMPLETENESS, HOUR, Trend
 from malacate.alarms.watch import Watch
 from malacate.lake.lake import Lake
 from malacate.ledger import alarms
@@ -16,6 +16,7 @@ from malacate.warehouse.hour_states import last_hours
 from malacate.warehouse.protocol import Partition, Warehouse
 
 _AT_ONCE, _MARKED_AT_ONCE = 100, 10_000
+_EPOCH, _END = datetime(1970, 1, 1, tzinfo=UTC), datetime(9999, 1, 1, tzinfo=UTC)
 
 
 @dataclass
@@ -44,25 +45,45 @@ def judge_loaded(watch: Watch, ledger: Ledger, lake: Lake) -> Passed:
 
 
 def judge_hours(watch: Watch, trend: Trend, ledger: Ledger, warehouse: Warehouse) -> Passed:
-    """Judge the hours that may be told, once for all batches that the watch has not seen."""
+    """Judge the hours that may be told; those that were told before open nothing again."""
     passed = Passed()
     while batch_ids := waiting(watch, ledger, _MARKED_AT_ONCE):
-        judged = watch.judge(_hours(watch, trend, warehouse))
+        since_us = _since(watch, ledger, warehouse)
+        judged = watch.judge(_hours(watch, trend, warehouse, since_us))
+        judged.found = [one for one in judged.found if one.first_us >= since_us]
         passed.opened += watch.note(ledger, judged, batch_ids)
         passed.batches += len(batch_ids)
     return passed
 
 
-def _hours(watch: Watch, trend: Trend, warehouse: Warehouse) -> Iterator[pa.RecordBatch]:
-    """The hours up to now, as late as it is by most sensors, as one batch."""
-    name, columns = watch.table.name, watch.columns
-    now = latest(last_hours(warehouse, name, columns.sensor), watch.witnesses)
-    if now is not None:
-        since = now - timedelta(hours=watch.tell_within_hours + trend.span)
-        taken = [columns.sensor, columns.instant, COMPLETENESS, trend.column]
-        taken += [columns.site] if columns.site else []
-        until = Partition(columns.instant, since, now + timedelta(hours=1))
-        yield from warehouse.read(name, taken, until).combine_chunks().to_batches()
+def _since(watch: Watch, ledger: Ledger, warehouse: Warehouse) -> int:
+    """From when on hours may be told, by most sensors' clocks: what they said when last judged."""
+    last = [last_us for last_us, _ in alarms.last_heard(ledger, watch.name).values()]
+    if not last:
+        _require_table(watch, warehouse)
+        found = last_hours(warehouse, watch.table.name, watch.columns.sensor)
+        last = [(hour.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for hour in found]
+    return (latest(last, watch.witnesses) or 0) - round(watch.tell_within_hours * HOUR)
+
+
+def _hours(
+    watch: Watch, trend: Trend, warehouse: Warehouse, since_us: int
+) -> Iterator[pa.RecordBatch]:
+    """As one batch those hours, and as many before them as are looked at to judge one."""
+    _require_table(watch, warehouse)
+    columns, since = watch.columns, timedelta(microseconds=since_us - trend.span * HOUR)
+    taken = [columns.sensor, columns.instant, COMPLETENESS, trend.column]
+    taken += [columns.site] if columns.site else []
+    later = Partition(columns.instant, _EPOCH + since, _END)
+    yield from warehouse.read(watch.table.name, taken, later).combine_chunks().to_batches()
+
+
+def _require_table(watch: Watch, warehouse: Warehouse) -> None:
+    """Hours may be declared of readings that were loaded before: then there are none yet."""
+    table = watch.table
+    held = warehouse.columns(table.name) if warehouse.exists(table.name) else {}
+    if not {column.name for column in table.columns} <= held.keys():
+        warehouse.ensure([table])
 
 
 def waiting(watch: Watch, ledger: Ledger, limit: int) -> list[str]:

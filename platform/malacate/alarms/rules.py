@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from itertools import repeat
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,8 +18,6 @@ from malacate.alarms.limits import Limits
 
 SECOND = 1_000_000
 """Instants are in microseconds since 1970."""
-
-Instant = TypeVar("Instant", int, datetime)
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -85,7 +83,7 @@ def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, Heard]:
     }
 
 
-def latest(instants: Iterable[Instant], witnesses: int) -> Instant | None:
+def latest(instants: Iterable[int], witnesses: int) -> int | None:
     """How late it is by the clocks of sensors: one that runs fast is not believed."""
     newest = sorted(instants, reverse=True)
     return newest[min(witnesses, len(newest)) - 1] if newest else None

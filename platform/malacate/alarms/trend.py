@@ -24,7 +24,8 @@ class Trend:
 
     Of two in the middle the lower one counts, so one loud hour is no trend even where another is
     missing. Hours that are less complete than ``least_completeness`` do not count. Nothing is
-    judged where fewer than half of either count, or where the newest does not.
+    judged where fewer than half of either count, where the newest does not, or where the median of
+    those before is 0.
     """
 
     column: str
@@ -49,20 +50,27 @@ def rising(hours: pa.RecordBatch, columns: Columns, trend: Trend, unit: str) -> 
     numbered = microseconds(hours, columns.instant).to_numpy(False) // HOUR
     is_complete = numbers(hours, COMPLETENESS) >= trend.least_completeness
     values = np.where(is_complete, numbers(hours, trend.column), np.nan)
-    sensors = np.array(names(hours, columns.sensor), dtype=object)
-    sites = names(hours, columns.site) if columns.site else [None] * len(sensors)
+    sites = names(hours, columns.site) if columns.site else [None] * hours.num_rows
     found = []
-    for sensor in sorted(set(sensors)):
-        mine = np.flatnonzero(sensors == sensor)
-        site = sites[mine[-1]] or ""
-        for hour, recent, bound in _exceeded(numbered[mine], values[mine], trend):
-            at, told = hour * HOUR, _told(sensor, hour * HOUR, recent, bound, trend, unit)
+    for sensor, rows in _by_sensor(names(hours, columns.sensor)):
+        row_of = dict(zip(numbered[rows].tolist(), rows.tolist(), strict=True))
+        for hour, recent, bound in _exceeded(numbered[rows], values[rows], trend):
+            at, site = hour * HOUR, sites[row_of[hour]] or ""
+            told = _told(sensor, at, recent, bound, trend, unit)
             found.append(
                 Exceedance(
                     trend.rule, sensor, at, at + HOUR, recent, bound, unit, told, site, at
                 )
             )  # fmt: skip
     return found
+
+
+def _by_sensor(sensors: list[str | None]) -> Iterator[tuple[str, npt.NDArray[np.int64]]]:
+    """Each sensor, in order, with its rows."""
+    known, of = np.unique(np.array([one or "" for one in sensors], dtype=object), False, True)
+    order = np.argsort(of, kind="stable")
+    rows = np.split(order, np.cumsum(np.bincount(of, minlength=len(known)))[:-1])
+    yield from zip(known.tolist(), rows, strict=True)
 
 
 def _exceeded(

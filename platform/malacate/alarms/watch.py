@@ -77,8 +77,8 @@ class Watch:
             for name in (columns.sensor, *self.raised.columns):
                 self._require_plain(name)
         if self.trend is not None:
-            self._require(self.trend.column)
-            self._require(COMPLETENESS)
+            for name in (self.trend.column, COMPLETENESS):
+                self._require_number(name)
 
     @property
     def name(self) -> str:
@@ -198,6 +198,19 @@ class Watch:
                 source=str(self.table.name),
                 expected="columns that are not pii",
                 actual=self.table.by_name[name].classification,
+                reason="config",
+            )
+
+    def _require_number(self, name: str) -> None:
+        self._require(name)
+        kind = self.table.by_name[name].type
+        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
+            raise ConfigError(
+                f"a trend cannot be judged by {name!r}",
+                "Name a column of the hours that is a number.",
+                source=str(self.table.name),
+                expected="a double, a float or an integer",
+                actual=str(kind),
                 reason="config",
             )
 

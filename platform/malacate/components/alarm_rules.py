@@ -73,9 +73,19 @@ class AlarmsOf(dg.Model, dg.Resolvable):
     tell_within_hours: float = Field(72.0, gt=0)
     webhook: str = Field("", pattern=r"^(|\$\{[A-Za-z_][A-Za-z0-9_]*\})$")
 
-    def watch(self, table: Table, folder: Path) -> Watch:
-        """The watch that is meant; raise ``ConfigError`` for one that could not judge."""
-        return Watch(
+    def of_readings(self, table: Table, folder: Path) -> Iterator[Watch]:
+        """The watch that is meant, if there are rules of readings; raise ``ConfigError`` for one
+        that could not judge.
+        """
+        if not (
+            self.limits
+            or self.standards
+            or self.raised
+            or self.battery_below_v
+            or self.silent_seconds
+        ):
+            return
+        yield Watch(
             table,
             Columns(
                 self.sensor, self.instant, self.received, self.site, tuple(self.axes),

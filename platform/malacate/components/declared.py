@@ -4,7 +4,7 @@ Also the routes that a folder of declarations makes, for those who work without 
 """
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
@@ -39,6 +39,15 @@ class Observable(Protocol):
         """Its tables as they are at the source now, as a contract could promise them."""
 
 
+@runtime_checkable
+class ForMl(Protocol):
+    """A component whose hours may be files."""
+
+    @property
+    def names_for_ml(self) -> Sequence[str]:
+        """The names of such files: each ``files_for_ml``."""
+
+
 def promised(folder: Path, source: str, names: list[str]) -> dict[str, Table]:
     """The contract's tables for ``names``; raise ``ConfigError`` for one that it lacks."""
     path = folder / CONTRACT
@@ -63,13 +72,16 @@ def engine_of(context: dg.ComponentLoadContext) -> str:
 def raw_assets(defs_folder: Path) -> list[RawAsset]:
     """Every route declared below ``defs_folder``.
 
-    Two for one table, and two sources whose drops stand in one place, are an error.
+    Two for one table, two sources whose drops stand in one place, and two of one ``files_for_ml``
+    are an error.
     """
     found: dict[dg.AssetKey, str] = {}
     places: dict[str, str] = {}
+    files: dict[str, str] = {}
     assets: list[RawAsset] = []
     for document, component in components(defs_folder):
         _require_own_place(document, component, places)
+        _require_own_name(document, component, files)
         for asset in _made(document, component):
             first = found.setdefault(asset.key, str(document.path))
             if asset.key in {one.key for one in assets}:
@@ -91,6 +103,15 @@ def _require_own_place(document: Document, component: Declaration, places: dict[
         raise document.error(
             ("attributes", "folder"), what, "Give each source a place of its own.", "shared_place"
         )
+
+
+def _require_own_name(document: Document, component: Declaration, files: dict[str, str]) -> None:
+    for name in component.names_for_ml if isinstance(component, ForMl) else ():
+        if name in files:
+            what = f"ml/{name} is declared twice, first in {files[name]}"
+            advice = "Give `files_for_ml` of one of the two another name."
+            raise document.error(("attributes",), what, advice, "two_files_for_ml")
+        files[name] = str(document.path)
 
 
 def _made(document: Document, component: Declaration) -> list[RawAsset]:

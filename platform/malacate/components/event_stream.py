@@ -116,9 +116,7 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
             asset
             for stream, one in zip(self.tables, raw, strict=True)
             if stream.hourly is not None
-            for asset in stream.hourly.for_ml(
-                one.route.tables[-1], one.route.table, context.defs_module_path
-            )
+            for asset in stream.hourly.for_ml(one.route.tables[-1], one.route.table)
         ]
         return dg.Definitions.merge(made, dg.Definitions(assets=files))
 
@@ -154,7 +152,7 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
         for stream in self.tables:
             if stream.alarms is not None:
                 table = promised(folder, self.source, [stream.name])[stream.name]
-                yield stream.alarms.watch(table, folder)
+                yield from stream.alarms.of_readings(table, folder)
                 if stream.alarms.trend is not None:
                     yield from stream.alarms.of_hours(self._hours(folder, stream), stream.name)
 

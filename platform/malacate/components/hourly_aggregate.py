@@ -51,7 +51,7 @@ class HourlyAggregate(dg.Component, HoursOf):
         made = with_doorbells(raw, engine_of(context), self.interval_seconds)
         readings = raw[0].route.table
         hours = promised(context.path, self.source, [self.hours])[self.hours]
-        more = self.for_ml(hours, readings, context.defs_module_path)
+        more = self.for_ml(hours, readings)
         if engine := self._beside():
             more.append(hours_asset(readings, self.stats(hours), engine))
         return dg.Definitions.merge(made, dg.Definitions(assets=more))
@@ -92,6 +92,6 @@ class HourlyAggregate(dg.Component, HoursOf):
         """See ``Watched``."""
         if self.alarms is not None:
             tables = promised(folder, self.source, [self.readings, self.hours])
-            yield self.alarms.watch(tables[self.readings], folder)
+            yield from self.alarms.of_readings(tables[self.readings], folder)
             fed_by = self.readings if self.engine == "duckdb" else self.hours
             yield from self.alarms.of_hours(tables[self.hours], fed_by)

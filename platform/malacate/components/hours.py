@@ -1,13 +1,10 @@
 """Hours of readings as a declaration has them, whether those come as files or as messages."""
 
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 import dagster as dg
 from pydantic import Field
 
-from malacate.components.declared import components
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
 from malacate.formats import FileFormat
@@ -92,13 +89,10 @@ class HoursOf(dg.Model, dg.Resolvable):
         """See ``ForMl``."""
         return [self.files_for_ml] if self.files_for_ml else []
 
-    def for_ml(self, hours: Table, readings: Table, defs_folder: Path) -> list[dg.AssetsDefinition]:
-        """The asset of the hours' files, if there are to be any. Raises ``ConfigError`` if another
-        declaration below ``defs_folder`` has its name.
-        """
+    def for_ml(self, hours: Table, readings: Table) -> list[dg.AssetsDefinition]:
+        """The asset of the hours' files, if there are to be any."""
         if not self.files_for_ml:
             return []
-        _require_own_name(defs_folder, self.files_for_ml)
         name = legal(self.files_for_ml, "files_for_ml")
         return [hours_files(name, self.stats(hours), readings, POOL)]
 
@@ -113,26 +107,3 @@ class HoursOf(dg.Model, dg.Resolvable):
                 reason="no_spectrum",
             )
         return self.stats(table)
-
-
-@runtime_checkable
-class ForMl(Protocol):
-    """A component whose hours may be files."""
-
-    @property
-    def names_for_ml(self) -> Sequence[str]:
-        """The names of such files: each ``files_for_ml``."""
-
-
-def _require_own_name(defs_folder: Path, name: str) -> None:
-    found = [
-        document
-        for document, component in components(defs_folder)
-        if isinstance(component, ForMl)
-        for one in component.names_for_ml
-        if one == name
-    ]
-    if len(found) > 1:
-        what = f"ml/{name} is declared twice, first in {found[0].path}"
-        advice = "Give `files_for_ml` of one of the two another name."
-        raise found[1].error(("attributes",), what, advice, "two_files_for_ml")

@@ -5,6 +5,7 @@ Where a collector watches already, it finds the same incidents: it opens none of
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -18,7 +19,7 @@ from malacate.errors import MalacateError
 from malacate.ledger import alarms, outbox
 from malacate.ledger.ledger import Ledger
 from malacate.orchestration.control import markdown
-from malacate.orchestration.cost import Spender, within_budget
+from malacate.orchestration.cost import Spender, of_run
 from malacate.orchestration.environment import resolve
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.sensors import Runs
@@ -28,7 +29,7 @@ KEY = dg.AssetKey(["ops", "alarms"])
 SHOWN = 20
 """Incidents in the table: those that were noted last, open or not."""
 
-_SENT = "every_alarm_is_sent"
+_SENT, _JUDGED = "every_alarm_is_sent", "every_batch_is_judged"
 _TAGS = {"malacate/asked_by": "ops__alarms"}
 
 
@@ -39,7 +40,10 @@ def alarm_assets(
 
     ``declared`` is asked for the watches when they are needed.
     """
-    specs = [dg.AssetCheckSpec(_SENT, asset=KEY, description="no alarm that is due waits")]
+    specs = [
+        dg.AssetCheckSpec(_SENT, asset=KEY, description="no alarm that is due waits"),
+        dg.AssetCheckSpec(_JUDGED, asset=KEY, description="what was loaded could be judged"),
+    ]
 
     @dg.asset(
         key=KEY,
@@ -54,15 +58,16 @@ def alarm_assets(
     ) -> Iterator[dg.MaterializeResult[None]]:
         watches, ledger = declared(), platform.target.open_ledger()
         pays = Spender.of(KEY, context.run.run_id)
-        passed, untold = _judged_and_sent(watches, platform.target, ledger, pays)
-        for line in untold:
+        done = _judged_and_sent(watches, platform.target, ledger, pays)
+        for line in [*done.untold, *done.unjudged]:
             context.log.warning(line)
         counts = {
-            "batches_judged": sum(one.batches for one in passed),
-            "incidents_opened": sum(one.opened for one in passed),
+            "batches_judged": sum(one.batches for one in done.passed),
+            "incidents_opened": sum(one.opened for one in done.passed),
         }
         yield dg.MaterializeResult(
-            metadata={**counts, **_shown(ledger, watches)}, check_results=[_check(ledger, untold)]
+            metadata={**counts, **_shown(ledger, watches), **of_run(ledger, pays)},
+            check_results=_checks(ledger, done),
         )
 
     return dg.Definitions(assets=[alarm], sensors=[_sensor(declared, seconds)])
@@ -90,19 +95,32 @@ def _sensor(declared: Callable[[], list[Watch]], seconds: int) -> dg.SensorDefin
     return alarm_sensor
 
 
+@dataclass(frozen=True)
+class _Done:
+    """What passes over the watches did, and in words what they could not."""
+
+    passed: list[Passed]
+    untold: list[str]
+    unjudged: list[str]
+
+
 def _judged_and_sent(
     watches: Sequence[Watch], target: Target, ledger: Ledger, pays: Spender
-) -> tuple[list[Passed], list[str]]:
-    """Hours come last: what readings say never waits for a warehouse that is busy."""
+) -> _Done:
+    """Hours come last, and what is wrong with them fails nothing: what readings say never waits
+    for a warehouse that is busy.
+    """
     lake, names = target.open_lake(), _channels(watches)
     passed = [judge_loaded(one, ledger, lake) for one in watches if one.trend is None]
-    untold = _sent(ledger, names)
-    if trends := [(one, one.trend) for one in watches if one.trend is not None]:
-        warehouse = target.open_warehouse(pays)
-        with within_budget():
-            passed += [judge_hours(one, trend, ledger, warehouse) for one, trend in trends]
-        untold = _sent(ledger, names)
-    return passed, untold
+    untold, unjudged = _sent(ledger, names), list[str]()
+    for watch in watches:
+        if watch.trend is not None and waiting(watch, ledger, 1):
+            try:
+                warehouse = target.open_warehouse(pays)
+                passed.append(judge_hours(watch, watch.trend, ledger, warehouse))
+            except MalacateError as error:
+                unjudged.append(f"raw/{watch.name}: {error}")
+    return _Done(passed, [*untold, *_sent(ledger, names)], unjudged)
 
 
 def _channels(watches: Iterable[Watch]) -> list[str]:
@@ -120,18 +138,23 @@ def _sent(ledger: Ledger, names: Sequence[str]) -> list[str]:
     return untold
 
 
-def _check(ledger: Ledger, untold: Sequence[str]) -> dg.AssetCheckResult:
+def _checks(ledger: Ledger, done: _Done) -> list[dg.AssetCheckResult]:
     rows = outbox.states(ledger)
     due = sum(row["alarms"] for row in rows if row["state"] in ("due", "held"))
-    told: dict[str, Any] = {"expected": 0, "actual": due}
-    if due:
-        told["what_to_do"] = (
-            "Look at what receives the webhook; it is tried again until it answers."
-        )
-        told["why"] = "; ".join(untold) or "another sender has them, or they wait for their turn"
+    waits = "; ".join(done.untold) or "another sender has them, or they wait for their turn"
+    receiver = "Look at what receives the webhook; it is tried again until it answers."
+    warehouse = "Nothing is lost: it is judged once the warehouse can be read."
+    return [
+        _check(_SENT, due, waits, receiver),
+        _check(_JUDGED, len(done.unjudged), "; ".join(done.unjudged), warehouse),
+    ]
+
+
+def _check(name: str, actual: int, why: str, advice: str) -> dg.AssetCheckResult:
+    told: dict[str, Any] = {"expected": 0, "actual": actual}
     return dg.AssetCheckResult(
-        passed=not due, asset_key=KEY, check_name=_SENT,
-        severity=dg.AssetCheckSeverity.ERROR, metadata=told,
+        passed=not actual, asset_key=KEY, check_name=name, severity=dg.AssetCheckSeverity.ERROR,
+        metadata=told | ({"what_to_do": advice, "why": why} if actual else {}),
     )  # fmt: skip
 
 

@@ -68,7 +68,7 @@ def _tops(energy: Mapping[str, float | None], bands: Sequence[str], tall: int) -
     whole = sum(parts)
     return (
         [round(tall * (1 - part / whole)) for part in accumulate(parts, initial=0.0)]
-        if whole
+        if whole > 0
         else []
     )
 

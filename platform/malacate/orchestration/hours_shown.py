@@ -8,6 +8,7 @@ from typing import Any
 import dagster as dg
 
 from malacate.contracts.table import Table
+from malacate.errors import OutOfBudget
 from malacate.ingest import Report
 from malacate.orchestration.control import markdown
 from malacate.orchestration.hours_plots import plot, plot_spectra
@@ -35,11 +36,20 @@ def of_load(
     stats: HourlyStats, readings: Table, warehouse: Warehouse, report: Report
 ) -> dict[str, Any]:
     """What is told of hours when a run has published some: of those within ``KNOWN_FOR`` of the
-    newest. A run that published nothing asks nothing.
+    newest. A run that published nothing asks nothing; one without a budget left tells why.
     """
-    loaded = report.of("loaded")
-    if not loaded:
+    if not report.of("loaded"):
         return {}
+    try:
+        return _of_load(stats, readings, warehouse, report)
+    except OutOfBudget as error:
+        return {"hours_untold": str(error)}
+
+
+def _of_load(
+    stats: HourlyStats, readings: Table, warehouse: Warehouse, report: Report
+) -> dict[str, Any]:
+    loaded = report.of("loaded")
     newest, number = newest_hour(warehouse, stats)
     batch_ids = [str(batch["batch_id"]) for batch in loaded]
     since = newest - KNOWN_FOR if newest else None
