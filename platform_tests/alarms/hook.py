@@ -1,4 +1,4 @@
-"""A receiver of webhooks on loopback, which may refuse."""
+"""A receiver of webhooks on loopback, which may refuse, and the asset that sends to it."""
 
 import json
 import time
@@ -8,6 +8,25 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from threading import Lock, Thread
 from typing import Any
+
+_ALARMS = """
+from pathlib import Path
+
+import dagster as dg
+
+from malacate.components.alarm_rules import watches
+from malacate.orchestration.alarms import alarm_assets
+
+
+@dg.definitions
+def defs():
+    return alarm_assets(lambda: watches(Path(__file__).parent), ["AFTER"])
+"""
+
+
+def alarms_after(key: str) -> str:
+    """A company's module with the asset of its alarms, which follows a table."""
+    return _ALARMS.replace("AFTER", key)
 
 
 @dataclass

@@ -77,19 +77,6 @@ HOURLY = """
         trend: {column: tran_rms_mm_s, times: 1.5, before_hours: 6}
         webhook: ${SLOPE_HOOK}
 """
-ALARMS = """
-from pathlib import Path
-
-import dagster as dg
-
-from malacate.components.alarm_rules import watches
-from malacate.orchestration.alarms import alarm_assets
-
-
-@dg.definitions
-def defs():
-    return alarm_assets(lambda: watches(Path(__file__).parent), ["raw/slope/vibration"])
-"""
 READINGS, OPS, WATCH = "raw/slope/vibration", "ops/alarms", "slope/vibration_hour"
 TABLES = (READINGS, "raw/slope/vibration_hour")
 SENSORS = ("G1", "G2", "G3", "G4")

@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 import pytest
-from platform_tests.alarms.hook import Hook, listening
+from platform_tests.alarms.hook import Hook, alarms_after
 from platform_tests.alarms.reading import SECOND, Reading
 from platform_tests.company import Company, at_home, run_to_end
 from platform_tests.streams.broker import Broker
@@ -63,26 +63,7 @@ schema:
       - {name: dom_freq_hz, physicalName: freq_hz, logicalType: number, physicalType: double}
       - {name: battery_v, logicalType: number, physicalType: double}
 """
-ALARMS = """
-from pathlib import Path
-
-import dagster as dg
-
-from malacate.components.alarm_rules import watches
-from malacate.orchestration.alarms import alarm_assets
-
-
-@dg.definitions
-def defs():
-    return alarm_assets(lambda: watches(Path(__file__).parent), ["raw/pit/vibration"])
-"""
 VIBRATION, OPS = "raw/pit/vibration", "ops/alarms"
-
-
-@pytest.fixture
-def hook() -> Iterator[Hook]:
-    with listening() as made:
-        yield made
 
 
 @pytest.fixture
@@ -90,7 +71,7 @@ def pit(tmp_path: Path, hook: Hook) -> Iterator[Company]:
     company = Company(tmp_path)
     company.write("defs/pit/defs.yaml", STREAM)
     company.write("defs/pit/contract.odcs.yaml", CONTRACT)
-    company.write("defs/alarms.py", ALARMS)
+    company.write("defs/alarms.py", alarms_after(VIBRATION))
     company.write("limits.csv", LIMITS)
     with at_home(company, PIT_DROPS=str(company.drops), PIT_HOOK=hook.url):
         yield company

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from platform_tests.alarms.hook import Hook, listening
+from platform_tests.alarms.hook import Hook, alarms_after
 from platform_tests.company import Company, at_home, run_to_end
 from platform_tests.orchestration.rising import (
-    ALARMS,
     CONTRACT,
     HOURLY,
     OPS,
@@ -30,17 +29,11 @@ from malacate.warehouse.duckdb import DuckDBWarehouse
 
 
 @pytest.fixture
-def hook() -> Iterator[Hook]:
-    with listening() as made:
-        yield made
-
-
-@pytest.fixture
 def slope(tmp_path: Path, hook: Hook) -> Iterator[Company]:
     company = Company(tmp_path)
     company.write("defs/slope/defs.yaml", SLOPE)
     company.write("defs/slope/contract.odcs.yaml", CONTRACT)
-    company.write("defs/alarms.py", ALARMS)
+    company.write("defs/alarms.py", alarms_after(READINGS))
     with at_home(company, SLOPE_DROPS=str(company.drops), SLOPE_HOOK=hook.url):
         yield company
 
