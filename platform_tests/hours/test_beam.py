@@ -142,7 +142,9 @@ def test_a_kill_in_the_middle_of_the_pipeline_costs_nothing(
         stderr=subprocess.DEVNULL,
     )
     pipeline = pipeline_of(worker)
-    time.sleep(2.0)
+    while not list(slope.computed.root.rglob("beam-temp-*")):
+        assert pipeline.is_running()
+        time.sleep(0.01)
     (worker if is_run else pipeline).send_signal(signal.SIGKILL)
     assert worker.wait(60)
     psutil.wait_procs([pipeline], timeout=60)
