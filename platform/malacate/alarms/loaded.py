@@ -48,6 +48,7 @@ def judge_hours(watch: Watch, trend: Trend, ledger: Ledger, warehouse: Warehouse
     """Judge the hours that may be told; those that were told before open nothing again."""
     passed = Passed()
     while batch_ids := waiting(watch, ledger, _MARKED_AT_ONCE):
+        _require_table(watch, warehouse)
         since_us = _since(watch, ledger, warehouse)
         judged = watch.judge(_hours(watch, trend, warehouse, since_us))
         judged.found = [one for one in judged.found if one.first_us >= since_us]
@@ -60,7 +61,6 @@ def _since(watch: Watch, ledger: Ledger, warehouse: Warehouse) -> int:
     """From when on hours may be told, by most sensors' clocks: what they said when last judged."""
     last = [last_us for last_us, _ in alarms.last_heard(ledger, watch.name).values()]
     if not last:
-        _require_table(watch, warehouse)
         found = last_hours(warehouse, watch.table.name, watch.columns.sensor)
         last = [(hour.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1) for hour in found]
     return (latest(last, watch.witnesses) or 0) - round(watch.tell_within_hours * HOUR)
@@ -70,7 +70,6 @@ def _hours(
     watch: Watch, trend: Trend, warehouse: Warehouse, since_us: int
 ) -> Iterator[pa.RecordBatch]:
     """As one batch those hours, and as many before them as are looked at to judge one."""
-    _require_table(watch, warehouse)
     columns, since = watch.columns, timedelta(microseconds=since_us - trend.span * HOUR)
     taken = [columns.sensor, columns.instant, COMPLETENESS, trend.column]
     taken += [columns.site] if columns.site else []
