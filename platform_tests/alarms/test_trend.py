@@ -83,7 +83,7 @@ def test_what_has_risen_is_what_a_loop_finds_in_whatever_order(
     trend = Trend("rms_mm_s", 1.5, recent, before)
     expected = list(risen(hours, trend))
     random.shuffle(hours)
-    found = sorted(rising(rows(hours), COLUMNS, trend, "mm/s")) if hours else []
+    found = sorted(rising(rows(hours), COLUMNS, trend, "mm/s"))
     assert [(one.subject, one.first_us // HOUR) for one in found] == [e[:2] for e in expected]
     told = [number for one in found for number in (one.value, one.bound)]
     assert told == pytest.approx([number for e in expected for number in e[2:]], rel=1e-12)

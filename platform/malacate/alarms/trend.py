@@ -69,7 +69,7 @@ def _by_sensor(sensors: list[str | None]) -> Iterator[tuple[str, npt.NDArray[np.
     """Each sensor, in order, with its rows."""
     known, of = np.unique(np.array([one or "" for one in sensors], dtype=object), False, True)
     order = np.argsort(of, kind="stable")
-    rows = np.split(order, np.cumsum(np.bincount(of, minlength=len(known)))[:-1])
+    *rows, _ = np.split(order, np.cumsum(np.bincount(of, minlength=len(known))))
     yield from zip(known.tolist(), rows, strict=True)
 
 
