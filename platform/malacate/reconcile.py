@@ -7,6 +7,7 @@ and late files did to the real one shows as a difference. Nothing of the real on
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -14,12 +15,15 @@ import pyarrow as pa
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Table
+from malacate.hours.in_process import in_this_process
 from malacate.ingest import Ingest, Route
 from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.names import quote
+from malacate.sources.hours import HoursDue
 from malacate.warehouse.duckdb import DuckDBWarehouse
+from malacate.warehouse.hourly import HourlyStats
 
 SAMPLE = 5
 _LOADED = BATCH.c.state == "loaded"
@@ -58,8 +62,12 @@ class Difference:
         return not (self.lost or self.twice or self.wrong)
 
 
-def reconcile(route: Route, real: Ingest, cursor: str | None = None) -> list[Difference]:
-    """Compare the route's table, and the one derived from it, with the source as it is now."""
+def reconcile(
+    route: Route, real: Ingest, cursor: str | None = None, beside: HourlyStats | None = None
+) -> list[Difference]:
+    """Compare the route's table, the one derived from it, and the hours of it that are computed
+    ``beside`` the warehouse, with the source as it is now.
+    """
     with tempfile.TemporaryDirectory(prefix="malacate-") as scratch:
         folder = Path(scratch)
         lake = Lake(folder / "lake")
@@ -69,11 +77,12 @@ def reconcile(route: Route, real: Ingest, cursor: str | None = None) -> list[Dif
         report = fresh.run(replace(route, after_load="keep"))
         gone = _bring_back_gone(route, real, fresh)
         position = real.warehouse.position(route.table.name)
-        due = None if cursor is None or position is None else (cursor, int(position))
-        tables = [(route.table, report.total("rows_quarantined"), due)]
+        late = "false" if cursor is None or position is None else _is_after(cursor, int(position))
+        found = [_compare(route.table, fresh, real, report.total("rows_quarantined"), late)]
         if route.derives is not None:
-            tables.append((route.derives.target, 0, None))
-        found = [compare(table, fresh, real, kept, late) for table, kept, late in tables]
+            found.append(_compare(route.derives.target, fresh, real))
+        if beside is not None:
+            found.append(_hours(route, beside, fresh, real))
         if route.mode is WriteMode.SNAPSHOT and not found[0].is_equal:
             found[0] = _since_its_snapshot(route.table, real, found[0])
         return [replace(found[0], gone=gone), *found[1:]]
@@ -117,20 +126,49 @@ def _bring_back_gone(route: Route, real: Ingest, fresh: Ingest) -> int:
         if row["object"] in there or landing is None or not (marker and marker.is_current):
             continue
         fresh.lake.bring(landing, real.lake)
+        fresh.lake.commit(landing)
         fresh.warehouse.publish([route.publication(landing, 0)])
         gone += 1
     return gone
 
 
-def compare(
+def _is_after(cursor: str, position: int) -> str:
+    """Of a source's rows of one key: one changed since the position."""
+    return f"epoch_us(max({quote(cursor, 'duckdb')})) >= {position}"
+
+
+def _hours(route: Route, stats: HourlyStats, fresh: Ingest, real: Ingest) -> Difference:
+    """Hours that an engine computes, against those that this process computes of all readings.
+
+    Those of readings that came or went since the engine's last run are behind, if it is known
+    which these are.
+    """
+    again = HoursDue(route.table, stats, fresh.lake, fresh.warehouse, in_this_process(fresh.lake))
+    fresh.run(Route(stats.table, again, WriteMode.UPSERT))
+    standing = replace(again, lake=real.lake, warehouse=real.warehouse)
+    due = standing.touched(standing.published())
+    late = f"epoch_us(max(hour_at)) in ({', '.join(map(_us, sorted(due)))})" if due else "false"
+    return _compare(stats.table, fresh, real, late=late, late_of_target=late)
+
+
+def _us(hour: datetime) -> str:
+    return str(int(hour.replace(tzinfo=UTC).timestamp()) * 1_000_000)
+
+
+def _compare(
     table: Table,
     fresh: Ingest,
     real: Ingest,
     quarantined: int = 0,
-    due: tuple[str, int] | None = None,
+    late: str = "false",
+    late_of_target: str = "false",
 ) -> Difference:
-    """The multisets of rows of one table in two warehouses, by key (or whole rows without one)."""
-    return _compared(table, fresh.warehouse.read(table.name), real, quarantined, due)
+    """The multisets of rows of one table in two warehouses, by key (or whole rows without one).
+
+    ``late`` and ``late_of_target`` tell of the rows of a key, in SQL, whether they are behind.
+    """
+    rows = fresh.warehouse.read(table.name)
+    return _compared(table, rows, real, quarantined, late, late_of_target)
 
 
 def _compared(
@@ -138,25 +176,25 @@ def _compared(
     rows: pa.Table,
     real: Ingest,
     quarantined: int = 0,
-    due: tuple[str, int] | None = None,
+    late: str = "false",
+    late_of_target: str = "false",
 ) -> Difference:
     columns = [c.name for c in table.columns if c.name not in _NOT_COMPARED]
     source = rows.select(columns)
     target = _standing(real, table, source.schema)
     key = ", ".join(quote(name, "duckdb") for name in table.key or columns)
-    late = "false"
-    if due is not None:
-        late = f"epoch_us(max({quote(due[0], 'duckdb')})) >= {due[1]}"
     with duckdb.connect() as connection:
         connection.execute("set timezone = 'UTC'")
         connection.register("source_rows", source)
         connection.register("target_rows", target)
         connection.execute(
             "create temp table both_sides as select coalesce(s.k, t.k) as k, s.h as hs, t.h as ht, "
-            "coalesce(s.n, 0) as ns, coalesce(t.n, 0) as nt, coalesce(is_late, false) as late from "
+            "coalesce(s.n, 0) as ns, coalesce(t.n, 0) as nt, "
+            "coalesce(s.is_late, t.is_late, false) as late from "
             f"(select ({key}) as k, count(*) as n, sum(hash(r)::hugeint) as h, {late} as is_late "
             "from source_rows r group by k) s full join "
-            f"(select ({key}) as k, count(*) as n, sum(hash(r)::hugeint) as h "
+            f"(select ({key}) as k, count(*) as n, sum(hash(r)::hugeint) as h, "
+            f"{late_of_target} as is_late "
             "from target_rows r group by k) t on s.k is not distinct from t.k"
         )
         counts = connection.execute(_COUNTS).fetchone() or (0, 0, 0, 0)

@@ -8,10 +8,10 @@ import typer
 
 from malacate.commands.project import Json, opened, routes, show
 from malacate.ingest import Ingest
+from malacate.orchestration.raw_assets import RawAsset
 from malacate.reconcile import Difference
 from malacate.reconcile import reconcile as compare
 from malacate.reconcile_changes import is_captured, reconcile_changes
-from malacate.route import Route
 from malacate.sources.databases import DatabaseTable
 
 _DAY = 86400
@@ -31,7 +31,7 @@ def reconcile(
     """
     real, found = opened(), []
     for raw in routes(source):
-        found += _compared(raw.route, real, full)
+        found += _compared(raw, real, full)
     show([_row(one) for one in found], as_json, "Source against target")
     if not as_json:
         totals = (sum(getattr(d, name) for d in found) for name in ("lost", "twice", "wrong"))
@@ -40,12 +40,13 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _compared(route: Route, real: Ingest, full: bool) -> list[Difference]:
+def _compared(raw: RawAsset, real: Ingest, full: bool) -> list[Difference]:
+    route = raw.route
     if is_captured(route):
         return [reconcile_changes(route, real, int(time.time()) // _DAY, full)]
     reads = route.source
     cursor = reads.cursor.column if isinstance(reads, DatabaseTable) and reads.cursor else None
-    return compare(route, real, cursor)
+    return compare(route, real, cursor, raw.beside)
 
 
 def _row(one: Difference) -> dict[str, object]:

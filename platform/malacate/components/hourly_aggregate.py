@@ -1,6 +1,7 @@
 """Sensor readings and their hours: readings as they came, hours recomputed when one is late."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Literal
@@ -71,9 +72,10 @@ class HourlyAggregate(dg.Component, HoursOf):
             measured(hours, readings)
         derives = None if engine else hours
         route = Route(readings, drops, WriteMode.APPEND, derives=derives)
-        of_hours = partial(of_load, hours, readings)
-        kinds = frozenset({form.name})
-        return [RawAsset(route, kinds, repeats=True, of_files=True, of_derived=of_hours)]
+        raw = RawAsset(route, frozenset({form.name}), repeats=True, of_files=True)
+        if engine:
+            return [replace(raw, beside=hours)]
+        return [replace(raw, of_derived=partial(of_load, hours, readings))]
 
     def _beside(self) -> Engine | None:
         """What computes the hours beside the warehouse, if something does."""

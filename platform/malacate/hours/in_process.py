@@ -9,15 +9,18 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from malacate.errors import LakeError
 from malacate.hours.apart import by_hour, hours_of
 from malacate.hours.job import Job, groups_of, read_groups, span_of
 from malacate.hours.measured import HOUR_US, hour_of
+from malacate.lake.lake import Lake
 
 AT_ONCE = 10_000_000
 """Readings, by what files tell of themselves."""
@@ -111,3 +114,42 @@ class InProcess:
     def _count(self, **more: int) -> None:
         for name, number in more.items():
             self.counts[name] = self.counts.get(name, 0) + number
+
+
+def in_this_process(
+    lake: Lake, told: list[dict[str, Any]] | None = None
+) -> Callable[[Job], Iterator[None]]:
+    """Does jobs on files of ``lake``: yields after each hour, and adds what it counted to ``told``.
+
+    Raises ``LakeError`` if a file of readings has gone.
+    """
+
+    def launched(job: Job) -> Iterator[None]:
+        work = InProcess(job, lambda uri: _opened(lake, uri))
+        for number, rows in enumerate(work.rows()):
+            data = pa.BufferOutputStream()
+            pq.write_table(rows, data)
+            name = f"{_path(lake, job.output)}-{number:05d}.parquet"
+            lake.replace(name, bytes(data.getvalue()))
+            yield
+        if told is not None:
+            told.append(work.counts)
+
+    return launched
+
+
+def _opened(lake: Lake, uri: str) -> pa.NativeFile:
+    if Path(uri).is_file():
+        return pa.memory_map(uri)
+    if (data := lake.content(_path(lake, uri))) is None:
+        raise LakeError(
+            "a landing of readings has gone, so their hours cannot be computed",
+            "Restore the lake's folder, or have the file delivered again.",
+            object=uri,
+            reason="lake_lost",
+        )
+    return pa.BufferReader(data)
+
+
+def _path(lake: Lake, uri: str) -> str:
+    return uri.removeprefix(lake.uri()).lstrip("/")

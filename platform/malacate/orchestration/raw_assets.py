@@ -20,6 +20,7 @@ from malacate.orchestration.metadata import (
 )
 from malacate.orchestration.resources import Platform
 from malacate.orchestration.schedule import by_cron
+from malacate.warehouse.hourly import HourlyStats
 from malacate.warehouse.protocol import Warehouse
 
 POOL = "warehouse"
@@ -37,7 +38,8 @@ class RawAsset:
 
     They may repeat keys, and be files. ``delivers`` is the source table's name where the raw table
     has another one. ``cron`` says when it is due, where no doorbell says so. ``of_derived`` tells
-    more of the derived table, after a run.
+    more of the derived table, after a run. ``beside`` are hours of its rows that an engine computes
+    beside the warehouse, as an asset of their own.
     """
 
     route: Route
@@ -48,6 +50,7 @@ class RawAsset:
     cron: str = ""
     tags: Mapping[str, str] = field(default_factory=dict)
     of_derived: Callable[[Warehouse, Report], Mapping[str, Any]] = lambda warehouse, report: {}
+    beside: HourlyStats | None = None
 
     @property
     def promises(self) -> Promises:

@@ -111,6 +111,35 @@ class HoursDue:
         reading.chunks = _BringUp(self, found, published, reading).chunks()
         return reading
 
+    def touched(self, published: set[str]) -> set[datetime] | None:
+        """Hours that batches came to, or went from, since the last window; ``None`` for all, if
+        that is not known.
+        """
+        windows = self.windows()
+        before = self.listed(windows[-1].batch_id) if windows else None
+        if before is None:
+            return None
+        found = hours_of(self.warehouse, self.stats, self.readings, published - before)
+        for batch_id in sorted(before - published):
+            instants = self.lake.read(self.landing(batch_id))[self.stats.instant]
+            hours = pc.unique(pc.floor_temporal(instants.drop_null(), unit="hour"))
+            found |= set(hours.to_pylist())
+        return found
+
+    def landing(self, batch_id: str) -> Landing:
+        """A batch of readings; raises ``LakeError`` if it has gone."""
+        name = self.readings.name
+        landing = self.lake.landed(name.schema, name.table, batch_id)
+        if landing is None:
+            raise LakeError(
+                "a landing of readings has gone, so their hours cannot be computed",
+                "Restore the lake's folder, or have the file delivered again.",
+                source=str(name),
+                object=folder(name.schema, name.table, batch_id),
+                reason="lake_lost",
+            )
+        return landing
+
     def windows(self) -> list[Marker]:
         """The markers of the windows, the newest last."""
         markers = self.warehouse.markers(self.stats.table.name).values()
@@ -150,7 +179,7 @@ class _BringUp:
         """Chunks without rows while the program is at work, so that the claim is renewed."""
         due = self.due
         self._clear()
-        hours = self._touched()
+        hours = due.touched(self.published)
         if files := self._files(hours):
             for _ in due.launch(self._job(files, hours)):
                 yield Chunk(pa.RecordBatch.from_pylist([], due.stats.table.schema))
@@ -159,19 +188,6 @@ class _BringUp:
             self.reading.keys = iter(told.keys.to_batches())
         yield from map(Chunk, told.rows.to_batches())
         self._clear()
-
-    def _touched(self) -> set[datetime] | None:
-        """Hours that batches came to, or went from; ``None`` for all, if that is not known."""
-        due, windows = self.due, self.due.windows()
-        before = due.listed(windows[-1].batch_id) if windows else None
-        if before is None:
-            return None
-        found = hours_of(due.warehouse, due.stats, due.readings, self.published - before)
-        for batch_id in sorted(before - self.published):
-            instants = due.lake.read(self._landing(batch_id))[due.stats.instant]
-            hours = pc.unique(pc.floor_temporal(instants.drop_null(), unit="hour"))
-            found |= set(hours.to_pylist())
-        return found
 
     def _files(self, hours: set[datetime] | None) -> list[str]:
         """Where the readings of these hours stand."""
@@ -182,21 +198,8 @@ class _BringUp:
             wanted = batches_of(due.warehouse, due.stats, due.readings, hours)
         else:
             wanted = []
-        landings = (self._landing(batch_id) for batch_id in wanted)
+        landings = (due.landing(batch_id) for batch_id in wanted)
         return [due.lake.uri(part.path) for one in landings for part in one.parts if part.rows]
-
-    def _landing(self, batch_id: str) -> Landing:
-        name = self.due.readings.name
-        landing = self.due.lake.landed(name.schema, name.table, batch_id)
-        if landing is None:
-            raise LakeError(
-                "a landing of readings has gone, so their hours cannot be computed",
-                "Restore the lake's folder, or have the file delivered again.",
-                source=str(name),
-                object=folder(name.schema, name.table, batch_id),
-                reason="lake_lost",
-            )
-        return landing
 
     def _job(self, files: list[str], hours: set[datetime] | None) -> Job:
         due, what = self.due, measured(self.due.stats, self.due.readings)
