@@ -5,7 +5,7 @@ import re
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -191,6 +191,14 @@ def test_what_is_told_is_of_the_week_up_to_the_newest_hour() -> None:
     nothing = loaded(ended=EPOCH)
     assert (nothing["hours"], nothing["hours_told"], nothing["completeness"]) == (0, 0, 0.0)
     assert nothing["by_hour"].value == "There is no hour yet."
+
+
+def test_a_clock_that_is_ahead_silences_nobody() -> None:
+    ahead = {**reading(1, sensor="fast"), "measured_at": datetime.now(UTC) + timedelta(days=30)}
+    shown = loaded(reading(0), reading(4), ahead, ended=EPOCH)
+    assert (shown["hours"], shown["hours_told"], shown["hours_ahead"]) == (3, 2, 1)
+    assert (shown["sensors_silent"], shown["hours_renewed"]) == (0, 3)
+    assert bars(shown["by_hour"].value) == 2
 
 
 def test_a_run_that_publishes_nothing_asks_the_warehouse_nothing(tmp_path: Path) -> None:

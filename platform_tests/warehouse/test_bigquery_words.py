@@ -123,7 +123,7 @@ def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     assert hour_states.last_hours(warehouse, table, "sensor_id") == [hours.EPOCH]
     week = Partition("hour_at", hours.EPOCH, hours.EPOCH + timedelta(days=7))
     assert warehouse.read(table, ["sensor_id", "hour_at"], week).num_rows == 1
-    assert hour_states.newest_hour(warehouse, hours.STATS) == (hours.EPOCH, 1)
+    assert hour_states.newest_hour(warehouse, hours.STATS, hours.EPOCH) == (hours.EPOCH, 1)
     (renewed,) = hour_states.hours_standing(
         warehouse, hours.STATS, hours.EPOCH, [drop("2").batch_id]
     )

@@ -55,7 +55,7 @@ def test_silent_frozen_and_skewed_sensors_are_told() -> None:
     silent = [reading(3, sensor="silent")]
     gone = [{**reading(0, sensor="gone"), "measured_at": EPOCH - timedelta(days=30)}]
     with loaded([*alive, *frozen, *slow, *silent, *gone]) as warehouse:
-        newest, number = newest_hour(warehouse, STATS)
+        newest, number = newest_hour(warehouse, STATS, EPOCH + timedelta(hours=2))
         states = sensors_by_state(warehouse, STATS, newest)
         assert put_aside(warehouse, READING) == {"clock_skew": 1}
         assert clock_skewed(warehouse, "sensor_id", READING) == ["fast"]
@@ -73,9 +73,15 @@ def test_hours_are_asked_for_from_an_instant_on_and_told_if_a_batch_renewed_them
     assert [one.is_renewed for one in told] == [False, True, True]
 
 
+def test_an_hour_that_has_not_begun_is_the_newest_only_where_no_other_is() -> None:
+    with loaded([reading(0), reading(4), reading(8)]) as warehouse:
+        newest = [newest_hour(warehouse, STATS, EPOCH + timedelta(hours=n)) for n in (-1, 0, 1.5)]
+    assert newest == [(EPOCH + timedelta(hours=n), 3) for n in (2, 0, 1)]
+
+
 def test_a_table_without_hours_has_no_newest_and_no_states() -> None:
     with loaded([]) as warehouse:
-        assert newest_hour(warehouse, STATS) == (None, 0)
+        assert newest_hour(warehouse, STATS, EPOCH) == (None, 0)
         assert sensors_by_state(warehouse, STATS, None) == {"silent": [], "frozen": []}
 
 

@@ -50,7 +50,7 @@ def _of_load(
     stats: HourlyStats, readings: Table, warehouse: Warehouse, report: Report
 ) -> dict[str, Any]:
     loaded = report.of("loaded")
-    newest, number = newest_hour(warehouse, stats)
+    newest, number = newest_hour(warehouse, stats, datetime.now(UTC))
     batch_ids = [str(batch["batch_id"]) for batch in loaded]
     since = newest - KNOWN_FOR if newest else None
     standing = hours_standing(warehouse, stats, since, batch_ids)
@@ -64,13 +64,19 @@ def _of_load(
 def of_hours(
     warehouse: Warehouse, stats: HourlyStats, readings: Table, standing: Sequence[HourStands]
 ) -> dict[str, Any]:
-    """What hours that stand, the newest last, say as a whole; and what is put aside of readings."""
+    """What hours that stand, the newest last, say as a whole; and what is put aside of readings.
+
+    Hours ahead of the clock, of a sensor whose own is wrong, are counted and no more.
+    """
+    number, now = len(standing), datetime.now(UTC)
+    standing = [one for one in standing if one.hour_at.replace(tzinfo=UTC) <= now] or standing
     newest = standing[-1].hour_at if standing else None
     aside = {"too_late": 0, **put_aside(warehouse, readings)}
     skewed = clock_skewed(warehouse, stats.sensor, readings) if "clock_skew" in aside else []
     states = {**sensors_by_state(warehouse, stats, newest), "clock_skewed": skewed}
     return {
         **_counts(standing),
+        "hours_ahead": number - len(standing),
         **{f"rows_{why}": number for why, number in aside.items()},
         **{f"sensors_{state}": len(names) for state, names in states.items()},
         "sensors_by_state": dg.MetadataValue.md(_states(states)),

@@ -47,14 +47,20 @@ class SpectrumStands:
     energy: Mapping[str, Mapping[str, float | None]]
 
 
-def newest_hour(warehouse: Warehouse, stats: HourlyStats) -> tuple[datetime | None, int]:
-    """The newest hour of the table, and how many it has."""
+def newest_hour(
+    warehouse: Warehouse, stats: HourlyStats, now: datetime
+) -> tuple[datetime | None, int]:
+    """The newest hour of the table that began by ``now``, or of all where none did; and how many
+    it has.
+    """
     found = warehouse.query(
-        "select max(hour_at) as newest, count(distinct hour_at) as hours "
-        f"from {stats.table.name.sql('duckdb')}"
+        "select max(case when hour_at <= $now then hour_at end) as newest, "
+        "max(hour_at) as latest, count(distinct hour_at) as hours "
+        f"from {stats.table.name.sql('duckdb')}",
+        {"now": now},
     )
     (row,) = found.to_pylist()
-    return row["newest"], row["hours"]
+    return row["newest"] or row["latest"], row["hours"]
 
 
 def hours_standing(
