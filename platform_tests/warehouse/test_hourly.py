@@ -232,7 +232,9 @@ def test_second_copies_are_found_wherever_their_numbers_are(sequence: str) -> No
         for n, number in enumerate(numbers)
     ]
     stats = replace(STATS, sequence=sequence)
-    assert plain(hours_after([rows, rows[::2], rows[::-3]], stats=stats)) == true_hours(rows)
+    told = tuple(replace(c, required=c.required or c.name == sequence) for c in READING.columns)
+    batches = [rows, rows[::2], rows[::-3]]
+    assert plain(hours_after(batches, 1, replace(READING, columns=told), stats)) == true_hours(rows)
 
 
 def test_an_hour_that_a_replaced_file_leaves_empty_goes_with_it() -> None:

@@ -83,12 +83,18 @@ def raw_assets(defs_folder: Path) -> list[RawAsset]:
         _require_own_place(document, component, places)
         _require_own_name(document, component, files)
         for asset in _made(document, component):
-            first = found.setdefault(asset.key, str(document.path))
-            if asset.key in {one.key for one in assets}:
-                what = f"{asset.key.to_user_string()} is declared twice, first in {first}"
-                raise document.error((), what, "Give one of the two another name.", "two_sources")
+            _require_own_tables(document, asset, found)
             assets.append(asset)
     return assets
+
+
+def _require_own_tables(document: Document, asset: RawAsset, found: dict[dg.AssetKey, str]) -> None:
+    beside = [dg.AssetKey(list(asset.beside.table.name.key))] if asset.beside else []
+    for key in (*asset.keys, *beside):
+        if key in found:
+            what = f"{key.to_user_string()} is declared twice, first in {found[key]}"
+            raise document.error((), what, "Give one of the two another name.", "two_sources")
+        found[key] = str(document.path)
 
 
 def _require_own_place(document: Document, component: Declaration, places: dict[str, str]) -> None:

@@ -8,7 +8,8 @@ from malacate.hours.files import Hour, HourFiles, content
 from malacate.orchestration.hours_shown import of_hours
 from malacate.orchestration.resources import Platform
 from malacate.warehouse.hour_states import hours_standing
-from malacate.warehouse.hourly import REVISION, HourlyStats
+from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.hourly_rules import REVISION
 from malacate.warehouse.protocol import Partition, Warehouse
 
 

@@ -17,14 +17,14 @@ import pyarrow.parquet as pq
 
 from malacate.batch import Chunk, Found, Reading
 from malacate.contracts.table import Table
-from malacate.errors import ContractError, LakeError, Superseded
+from malacate.errors import LakeError, Superseded
 from malacate.hours.job import Job
 from malacate.hours.measured import Measured
 from malacate.lake.lake import Lake, folder
 from malacate.lake.landing import Landing
 from malacate.sources.protocol import Known
-from malacate.warehouse.hourly import REVISION, HourlyStats
-from malacate.warehouse.hourly_rules import require_computed
+from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.hourly_rules import REVISION, require_computed
 from malacate.warehouse.hours_due import batches_of, changed, hours_of
 from malacate.warehouse.protocol import Marker, Warehouse
 
@@ -45,15 +45,6 @@ def measured(stats: HourlyStats, readings: Table) -> Measured:
         *((stats.spectrum.hz, stats.spectrum.bands) if stats.spectrum else ()),
     )  # fmt: skip
     require_computed(stats.table, {*what.told, REVISION}, readings)
-    if stats.table.key != (stats.sensor, "hour_at") or REVISION not in stats.table.by_name:
-        raise ContractError(
-            "the contract of the hours lacks what a row is known by",
-            f"Give it the key ({stats.sensor}, hour_at) and a column {REVISION}.",
-            source=str(stats.table.name),
-            expected=f"{stats.sensor}, hour_at",
-            actual=", ".join(stats.table.key),
-            reason="bad_hours_key",
-        )
     return what
 
 

@@ -23,6 +23,7 @@ from malacate.lake.landing import Landing, Part
 from malacate.names import TableName, quote
 from malacate.warehouse.bigquery_aside import emptied, keep
 from malacate.warehouse.bigquery_bind import Records
+from malacate.warehouse.bigquery_derived import translated
 from malacate.warehouse.bigquery_held import SEEN, Held, held
 from malacate.warehouse.bigquery_jobs import BOOKKEEPING, Conflict, Jobs, Load
 from malacate.warehouse.bigquery_quotas import EACH_DAY, Pace, TooMuch, require_fits
@@ -30,7 +31,7 @@ from malacate.warehouse.bigquery_room import placed
 from malacate.warehouse.bigquery_tables import STAGING, SYSTEM, Tables, labels
 from malacate.warehouse.bigquery_types import fields
 from malacate.warehouse.bigquery_views import Views
-from malacate.warehouse.bigquery_write import Staged, script, translated, within
+from malacate.warehouse.bigquery_write import Staged, script, within
 from malacate.warehouse.protocol import BATCH_COLUMN, Marker, Partition, Publication, Published
 from malacate.warehouse.verdict import outside_partition
 from malacate.warehouse.views import View

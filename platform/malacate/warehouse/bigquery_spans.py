@@ -8,7 +8,7 @@ prunes nothing.
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import date, datetime
 from typing import Any
 
@@ -18,6 +18,9 @@ from malacate.warehouse.bigquery_types import literal
 
 Range = tuple[Any, Any]
 """The least and the greatest value, in months that follow each other."""
+
+_EDGES = ((0, 0), (59, 999_999))
+"""Minute and second, and microsecond, of the first and of the last instant of an hour."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,15 @@ def spans(table: Table, names: Iterable[str], found: Iterable[Any]) -> dict[str,
         )
         for name, some in months.items()
     }  # fmt: skip
+
+
+def of_hours(span: Span, column: str) -> Span | None:
+    """The span of all hours that have rows in ``span``; ``None`` if that is of another column."""
+    if span.column != column or not span.kind.startswith("timestamp"):
+        return None
+    begins, ends = ({"minute": n, "second": n, "microsecond": us} for n, us in _EDGES)
+    ranges = tuple((lo.replace(**begins), hi.replace(**ends)) for lo, hi in span.ranges)
+    return replace(span, ranges=ranges)
 
 
 def pruned(table: Table, some: Sequence[Span | None]) -> str:

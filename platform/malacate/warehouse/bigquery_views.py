@@ -14,9 +14,9 @@ from google.cloud import bigquery
 from sqlglot import exp
 
 from malacate.errors import WarehouseError
+from malacate.warehouse.bigquery_derived import translated
 from malacate.warehouse.bigquery_jobs import Jobs
 from malacate.warehouse.bigquery_tables import Tables
-from malacate.warehouse.bigquery_write import translated
 from malacate.warehouse.views import GUARDS, Reader, View, guard
 
 _LET_IN = {"group": "groupByEmail", "user": "userByEmail", "serviceAccount": "userByEmail"}

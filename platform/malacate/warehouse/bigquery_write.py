@@ -10,18 +10,15 @@ from dataclasses import dataclass, field
 from itertools import groupby
 
 import pyarrow as pa
-import sqlglot
 
 from malacate.batch import WriteMode
 from malacate.contracts.table import Column, Table
 from malacate.names import TableName, quote
+from malacate.warehouse.bigquery_derived import Derived
 from malacate.warehouse.bigquery_spans import Span, pruned
 from malacate.warehouse.bigquery_tables import MARKER_COLUMNS
 from malacate.warehouse.bigquery_types import literal
-from malacate.warehouse.protocol import BATCH_COLUMN, Derivation, Partition, Publication
-
-_WORDS = {"epoch_us": "unix_micros"}
-"""Functions that sqlglot does not know under DuckDB's name."""
+from malacate.warehouse.protocol import BATCH_COLUMN, Partition, Publication
 
 
 @dataclass(frozen=True)
@@ -78,11 +75,15 @@ def _rows(staged: Sequence[Staged]) -> Iterable[str]:
     ):
         group = list(some)
         table = group[0].this.table
-        if derives is not None:
-            yield from _touch_what_goes(table, derives, _older(group))
+        if derives is None:
+            yield from _written(table, group)
+            continue
+        older = _older(group)
+        spans = [next((one.spans[x] for one in group if x in one.spans), None) for x in older]
+        derived = Derived(table, derives, [*spans, *(one.span for one in group)])
+        yield from derived.touched(older)
         yield from _written(table, group)
-        if derives is not None:
-            yield from _derived(table, derives, [one.batch_id for one in group])
+        yield from derived.renewed([one.batch_id for one in group])
 
 
 def _written(table: Table, group: list[Staged]) -> Iterable[str]:
@@ -202,41 +203,6 @@ def _markers(ours: str, staged: Sequence[Staged]) -> Iterable[str]:
     )
     batches = [one.batch_id for one in staged]
     yield f"delete from malacate.claims where {_in('batch_id', batches)}"
-
-
-def _touch_what_goes(table: Table, derives: Derivation, older: Sequence[str]) -> Iterable[str]:
-    """Remember the keys that older versions of the objects fed, while their rows are there."""
-    yield _touching(older)
-    yield f"create or replace temp table gone as {translated(derives.touched(table))}"
-
-
-def _derived(table: Table, derives: Derivation, batches: Sequence[str]) -> Iterable[str]:
-    yield _touching(batches)
-    for one in derives.statements(table):
-        if isinstance(one, str):
-            yield _renewed(one, batches[-1])
-        else:
-            inner = "".join(f"{_renewed(each, batches[-1])};\n" for each in one.statements)
-            yield f"if (select count(*) > 0 from {one.table}) then\n{inner}end if"
-
-
-def _renewed(statement: str, batch_id: str) -> str:
-    return translated(statement.replace("$batch_id", literal(batch_id)))
-
-
-def _touching(batches: Sequence[str]) -> str:
-    ids = f"array<string>[{', '.join(map(literal, batches))}]"
-    return (
-        f"create or replace temp table touching as select batch_id from unnest({ids}) as batch_id"
-    )
-
-
-def translated(sql: str) -> str:
-    """A statement in DuckDB's words, in BigQuery's."""
-    statement = sqlglot.parse_one(sql, read="duckdb")
-    for called in statement.find_all(sqlglot.exp.Anonymous):
-        called.set("this", _WORDS.get(called.name, called.name))
-    return statement.sql(dialect="bigquery")
 
 
 def within(partition: Partition) -> str:

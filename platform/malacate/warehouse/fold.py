@@ -51,6 +51,10 @@ class Fold:
         """The state table."""
         return self.table.having(*STATE_COLUMNS)
 
+    @property
+    def by_hour(self) -> None:
+        """A change is of a key, whenever it was."""
+
     def touched(self, published: Table) -> str:
         """Keys that changed."""
         log = published.name.sql("duckdb")

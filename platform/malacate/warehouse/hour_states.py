@@ -8,7 +8,8 @@ from typing import Any
 
 from malacate.contracts.table import Table
 from malacate.names import TableName, quote
-from malacate.warehouse.hourly import REVISION, HourlyStats
+from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.hourly_rules import REVISION
 from malacate.warehouse.protocol import BATCH_COLUMN, Warehouse
 
 SILENT_AFTER = timedelta(hours=1)

@@ -9,10 +9,13 @@ from dataclasses import dataclass, field
 from malacate.contracts.table import Table
 from malacate.names import quote
 from malacate.warehouse.hourly_rules import (
+    REVISION,
     Spectrum,
     require_bounded,
     require_computed,
     require_count,
+    require_known,
+    require_typed,
     steps_of,
 )
 from malacate.warehouse.moments import (
@@ -27,7 +30,6 @@ from malacate.warehouse.moments import (
 from malacate.warehouse.once import Once, place_of
 from malacate.warehouse.protocol import BATCH_COLUMN, IfAny
 
-REVISION = "revision"
 _TABLE = "create or replace temp table"
 _HOUR_US = 3_600_000_000
 _AFTER = 10_000_000 * _HOUR_US
@@ -90,6 +92,11 @@ class HourlyStats:
         return self.table
 
     @property
+    def by_hour(self) -> tuple[str, str]:
+        """See ``Derivation``."""
+        return self.instant, "hour_at"
+
+    @property
     def steps(self) -> int:
         """Steps of the resolution in a unit."""
         return steps_of(self.resolution, self.table)
@@ -100,14 +107,18 @@ class HourlyStats:
         return Once(self.sensor, self.sequence, [*self._plain, *self._columns.values()])
 
     def require_sound(self, readings: Table) -> None:
-        """Raise ``ContractError`` unless the rules of the contract keep every value within bounds
-        in which no sum can overflow, and every column of the hours is known.
+        """Raise ``ContractError`` unless a reading tells what it is known by, the rules of the
+        contract keep every value within bounds in which no sum can overflow, and every column of
+        the hours is known and of its type.
         """
+        require_known(readings, (self.sensor, self.sequence, self.instant), self.instant)
         require_bounded(readings, self._columns.values(), MOST_STEPS / self.steps)
         require_count(self.per_hour, MOST_READINGS, self.table)
         if self.spectrum:
             self.spectrum.require_sound(self.table)
-        require_computed(self.table, {*self._told(), *self._of_spectrum, REVISION}, readings)
+        computed = {*self._told(), *self._of_spectrum, REVISION}
+        require_computed(self.table, computed, readings)
+        require_typed(self.table, readings, self.sensor, computed)
 
     def touched(self, published: Table) -> str:
         """Hours that a reading came to, or left."""

@@ -1,10 +1,20 @@
 """What a contract must promise before hours are computed of its readings."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from malacate.contracts.table import Table
+import pyarrow as pa
+
+from malacate.contracts.table import Column, Table
 from malacate.errors import ContractError
+
+REVISION = "revision"
+_WHOLE = ("readings", "expected_readings", REVISION)
+_INSTANTS = ("hour_at", "last_reading_at")
+
+
+_MOST_HZ = 10_000.0
+"""36 million samples an hour: what fits into memory."""
 
 
 @dataclass(frozen=True)
@@ -25,7 +35,18 @@ class Spectrum:
         return {f"{axis}_{name}": axis for axis in axes for name in names}
 
     def require_sound(self, hours: Table) -> None:
-        """Raise ``ContractError`` for a band beyond what the rate can tell."""
+        """Raise ``ContractError`` for more samples than an hour can have, or a band beyond what the
+        rate can tell.
+        """
+        if self.hz > _MOST_HZ:
+            raise ContractError(
+                "no sensor samples that often",
+                "Declare how many samples a second has.",
+                source=str(hours.name),
+                expected=f"at most {_MOST_HZ:g} Hz",
+                actual=f"{self.hz:g} Hz",
+                reason="bad_rate",
+            )
         for name, (low, high) in self.bands.items():
             if not 0 <= low < high <= self.hz / 2:
                 raise ContractError(
@@ -95,4 +116,66 @@ def require_computed(hours: Table, computed: Iterable[str], readings: Table) -> 
             object=", ".join(lacking),
             expected=", ".join(sorted(computed)),
             reason="unknown_column",
+        )
+
+
+def require_known(readings: Table, names: Iterable[str], instant: str) -> None:
+    """Raise ``ContractError`` unless each reading tells whose it is, which, and of when."""
+    for name in names:
+        column = readings.by_name.get(name)
+        if column is None or not column.required:
+            raise ContractError(
+                f"a reading need not tell its {name!r}, so nobody knows if it is there twice",
+                f"Give it `required: true` in {readings.origin or 'the contract'}, or correct the "
+                "name that is declared.",
+                source=str(readings.name),
+                object=name,
+                expected="a required column",
+                actual="one that may be null" if column else "none",
+                reason="not_required",
+            )
+    _require_type(readings, readings.by_name[instant], _is_instant, "a timestamptz")
+
+
+def require_typed(hours: Table, readings: Table, sensor: str, computed: Collection[str]) -> None:
+    """Raise ``ContractError`` unless a row of hours is known by sensor and hour, and each column
+    has the type of what it is to hold: another would be taken as changed each time.
+    """
+    if hours.key != (sensor, "hour_at") or REVISION not in hours.by_name:
+        raise ContractError(
+            "the contract of the hours lacks what a row is known by",
+            f"Give it the key ({sensor}, hour_at) and a column {REVISION}.",
+            source=str(hours.name),
+            expected=f"{sensor}, hour_at",
+            actual=", ".join(hours.key),
+            reason="bad_hours_key",
+        )
+    for column in hours.columns:
+        if column.name in _INSTANTS:
+            _require_type(hours, column, _is_instant, "a timestamptz")
+        elif column.name in _WHOLE:
+            _require_type(hours, column, pa.types.is_integer, "a whole number")
+        elif column.name == sensor or column.name not in computed:
+            read = readings.by_name[column.name].type
+            _require_type(hours, column, read.equals, f"{read}, as in the readings")
+        else:
+            _require_type(hours, column, pa.types.is_float64, "a double")
+
+
+def _is_instant(kind: pa.DataType) -> bool:
+    return pa.types.is_timestamp(kind) and kind.tz is not None
+
+
+def _require_type(
+    table: Table, column: Column, is_right: Callable[[pa.DataType], bool], expected: str
+) -> None:
+    if not is_right(column.type):
+        raise ContractError(
+            f"the column {column.name!r} has a type that hours cannot be computed with",
+            f"Correct its physicalType in {table.origin or 'the contract'}.",
+            source=str(table.name),
+            object=column.name,
+            expected=expected,
+            actual=str(column.type),
+            reason="bad_type",
         )

@@ -13,7 +13,8 @@ import pyarrow.compute as pc
 
 from malacate.contracts.table import Table
 from malacate.names import quote
-from malacate.warehouse.hourly import REVISION, HourlyStats
+from malacate.warehouse.hourly import HourlyStats
+from malacate.warehouse.hourly_rules import REVISION
 from malacate.warehouse.protocol import BATCH_COLUMN, Partition, Warehouse
 
 _HOUR = timedelta(hours=1)

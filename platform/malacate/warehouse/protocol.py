@@ -31,6 +31,12 @@ class Derivation(Protocol):
     def target(self) -> Table:
         """The derived table."""
 
+    @property
+    def by_hour(self) -> tuple[str, str] | None:
+        """The published column whose hour says which rows of ``target`` a row feeds, and the column
+        that has that hour there; so of other hours nothing need be read. ``None`` if any may be.
+        """
+
     def touched(self, published: Table) -> str:
         """DuckDB SELECT of the keys of ``target`` that rows of the batches in ``touching`` feed."""
 
