@@ -14,6 +14,8 @@ from malacate.names import TableName
 
 AT = pa.timestamp("us", "UTC")
 SECOND = 1_000_000
+START = 1_767_225_600 * SECOND
+"""2026 begins: of no clock that lost its time."""
 COLUMNS = Columns(axes=("tran_mm_s", "vert_mm_s"), frequency="freq_hz", battery="battery_v")
 TABLE = Table(
     TableName("raw_pit", "vibration"),

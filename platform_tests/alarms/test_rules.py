@@ -4,6 +4,8 @@ import re
 from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +13,7 @@ from platform_tests.alarms.reading import (
     COLUMNS,
     HOUSES,
     SECOND,
+    START,
     Reading,
     limit,
     rows,
@@ -96,13 +99,14 @@ def test_one_clock_that_runs_fast_silences_nobody() -> None:
 
 def test_the_newest_reading_of_each_sensor_is_what_was_heard() -> None:
     some = [
-        Reading("G1", 5),
-        Reading("G2", 9),
-        Reading("G1", 3),
-        Reading(None, 8),
+        Reading("G1", START + 5),
+        Reading("G2", START + 9),
+        Reading("G1", START + 3),
+        Reading(None, START + 8),
         Reading("G2", None),
     ]
-    assert rules.heard(rows(some), COLUMNS) == {"G1": (5, 5), "G2": (9, 9)}
+    newest = {"G1": (START + 5, START + 5), "G2": (START + 9, START + 9)}
+    assert rules.heard(rows(some), COLUMNS) == newest
 
 
 @pytest.mark.parametrize(
@@ -143,6 +147,8 @@ def test_every_limit_of_the_mine_has_a_source() -> None:
         (HEAD + "x,y,,2,3,4,s\n", "a number in from_hz"),
         (HEAD + "x,y,3,2,3,4,s\n", "a band that rises"),
         (HEAD + "x,y,1,2,0,4,s\n", "limits above 0"),
+        (HEAD + "x,y,1,2,inf,4,s\n", "finite limits"),
+        (HEAD + "x,y,1,2,3,inf,s\n", "finite limits"),
         (HEAD + "x,y,1,,3,4,s\n", "a band that rises"),
         (HEAD + "x,y,1,9,3,4,s\nx,y,8,12,3,4,s\n", "do not overlap"),
     ],
@@ -184,3 +190,10 @@ def test_a_watch_that_could_not_judge_is_refused(columns: Columns) -> None:
     made = watch()
     with pytest.raises(ConfigError, match="cannot be judged by"):
         type(made)(made.table, columns, made.limits)
+
+
+def test_a_whole_number_that_no_float_has_is_judged_as_the_nearest() -> None:
+    rows = pa.record_batch({"count": pa.array([(1 << 53) + 1, None, 3])})
+    found = rules.numbers(rows, "count")
+    assert (found[0], found[2]) == (float(1 << 53), 3.0)
+    assert np.isnan(found[1])

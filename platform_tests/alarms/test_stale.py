@@ -6,8 +6,8 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from platform_tests.alarms.reading import COLUMNS, SECOND, Reading, rows, watch
-from platform_tests.alarms.test_incidents import QUIET, Told, episodes, fast, new_ledger, told_by
+from platform_tests.alarms.reading import COLUMNS, SECOND, START, Reading, rows, watch
+from platform_tests.alarms.test_incidents import FAST, QUIET, Told, episodes, new_ledger, told_by
 from platform_tests.alarms.test_incidents import url as url
 
 from malacate.ledger import alarms, outbox
@@ -18,13 +18,21 @@ WITHIN = {"tell_within_hours": 1.0, "witnesses": 1}
 RECEIVED = replace(COLUMNS, received="came_at")
 
 
+def fast(sensor: str, second: int) -> Reading:
+    return Reading(sensor, START + second * SECOND, FAST)
+
+
+def calm(sensor: str, second: int) -> Reading:
+    return Reading(sensor, START + second * SECOND)
+
+
 def note(ledger: Ledger, *some: Reading, more_waits: bool = False, **changed: Any) -> int:
     watched = watch(**{**WITHIN, **changed})
     return watched.note(ledger, watched.judge([rows(some)]), more_waits=more_waits)
 
 
 def opened(told: Told) -> list[tuple[str, int]]:
-    return [(one["subject"], one["opened_us"] // SECOND) for one in told]
+    return [(one["subject"], (one["opened_us"] - START) // SECOND) for one in told]
 
 
 def states(ledger: Ledger) -> dict[str, int]:
@@ -33,7 +41,7 @@ def states(ledger: Ledger) -> dict[str, int]:
 
 def test_what_ended_before_the_bound_is_kept_and_not_told(url: str) -> None:
     ledger = Ledger(url)
-    note(ledger, fast("G1", 0), fast("G2", 100), Reading("G3", (HOUR + 100) * SECOND))
+    note(ledger, fast("G1", 0), fast("G2", 100), calm("G3", HOUR + 100))
     assert opened(told_by(ledger)) == [("G2", 100)]
     assert states(ledger) == {"sent": 1, "stale": 1}
     assert len(alarms.standing(ledger, "pit/vibration")) == 2
@@ -45,7 +53,7 @@ def test_what_ended_before_the_bound_is_kept_and_not_told(url: str) -> None:
 
 def test_an_old_incident_that_goes_on_until_now_is_told(url: str) -> None:
     ledger = Ledger(url)
-    note(ledger, fast("G1", 0), Reading("G3", 2 * HOUR * SECOND))
+    note(ledger, fast("G1", 0), calm("G3", 2 * HOUR))
     assert states(ledger) == {"stale": 1}
     note(ledger, *(fast("G1", second) for second in range(QUIET, 2 * HOUR, QUIET)))
     assert opened(told_by(ledger)) == [("G1", 0)]
@@ -66,14 +74,14 @@ def test_a_history_is_told_of_by_what_was_news_at_its_end(url: str) -> None:
 def test_what_was_due_is_told_however_long_nobody_took_it(url: str) -> None:
     ledger = Ledger(url)
     note(ledger, fast("G1", 0))
-    note(ledger, Reading("G1", 99 * HOUR * SECOND))
+    note(ledger, calm("G1", 99 * HOUR))
     assert opened(told_by(ledger)) == [("G1", 0)]
 
 
 def test_one_clock_that_runs_fast_keeps_nothing_from_being_told(url: str) -> None:
     ledger, others = Ledger(url), {"witnesses": 2}
-    calm = [Reading(f"G{n}", 50 * SECOND) for n in range(5)]
-    note(ledger, Reading("G9", 999 * HOUR * SECOND), *calm, **others)
+    five = [calm(f"G{n}", 50) for n in range(5)]
+    note(ledger, calm("G9", 999 * HOUR), *five, **others)
     note(ledger, fast("G1", 60), **others)
     assert opened(told_by(ledger)) == [("G1", 60)]
 
@@ -82,9 +90,9 @@ def test_where_it_is_known_when_readings_came_that_counts(url: str) -> None:
     ledger, columns = Ledger(url), {"columns": RECEIVED}
 
     def came(one: Reading, second: int | None) -> Reading:
-        return replace(one, came=None if second is None else second * SECOND)
+        return replace(one, came=None if second is None else START + second * SECOND)
 
-    note(ledger, came(Reading("G9", 80 * HOUR * SECOND), 80 * HOUR), **columns)
+    note(ledger, came(calm("G9", 80 * HOUR), 80 * HOUR), **columns)
     note(ledger, came(fast("G1", 5), 80 * HOUR), came(fast("G2", 79 * HOUR), 5), **columns)
     note(ledger, came(fast("G3", 5), None), **columns)
     assert opened(told_by(ledger)) == [("G1", 5), ("G3", 5)]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from platform_tests.alarms.reading import COLUMNS, SECOND, Reading, rows, watch
+from platform_tests.alarms.reading import COLUMNS, SECOND, START, Reading, rows, watch
 from platform_tests.alarms.test_incidents import Killed, new_ledger, until_done
 from platform_tests.alarms.test_incidents import url as url
 
@@ -86,8 +86,8 @@ def test_one_alarm_is_a_message_under_the_key_of_its_incident(url: str) -> None:
 
 def test_sensors_that_fall_silent_at_once_are_one_message(url: str) -> None:
     ledger, rule = Ledger(url), {"silent_seconds": 30.0, "witnesses": 1}
-    note(ledger, *(Reading(f"G{n}", n * SECOND // 10) for n in range(40)), **rule)
-    note(ledger, Reading("G99", 500 * SECOND), Reading("G98", 500 * SECOND), **rule)
+    note(ledger, *(Reading(f"G{n}", START + n * SECOND // 10) for n in range(40)), **rule)
+    note(ledger, *(Reading(name, START + 500 * SECOND) for name in ("G99", "G98")), **rule)
     (message,) = sent(ledger)
     assert len(message.alarms) == 40
     assert message.alarms[0]["subject"] == "G0"

@@ -9,7 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 from platform_tests.alarms.hook import Hook, alarms_after
-from platform_tests.alarms.reading import SECOND, Reading
+from platform_tests.alarms.reading import SECOND, START, Reading
 from platform_tests.company import Company, at_home, run_to_end
 from platform_tests.streams.broker import Broker
 
@@ -83,13 +83,13 @@ def drop(pit: Company, name: str, *some: Reading) -> None:
 
 
 def fast(sensor: str, second: int) -> Reading:
-    return Reading(sensor, second * SECOND, 9.0)
+    return Reading(sensor, START + second * SECOND, 9.0)
 
 
 def test_loaded_readings_are_judged_sent_and_shown(
     pit: Company, hook: Hook, instance: dg.DagsterInstance
 ) -> None:
-    drop(pit, "a", fast("G1", 0), fast("G1", 30), Reading("G2", 40 * SECOND, battery=11.0))
+    drop(pit, "a", fast("G1", 0), fast("G1", 30), Reading("G2", START + 40 * SECOND, battery=11.0))
     told = run_to_end(pit, [VIBRATION, OPS], instance).metadata(OPS)
     assert (told["batches_judged"], told["incidents_opened"], told["open_incidents"]) == (1, 2, 2)
     assert (told["open_ppv_houses"], told["open_battery"]) == (1, 1)
@@ -98,7 +98,7 @@ def test_loaded_readings_are_judged_sent_and_shown(
     assert {body["subject"] for _, body, _ in hook.came} == {"G1", "G2"}
     again = run_to_end(pit, [OPS], instance).metadata(OPS)
     assert (again["batches_judged"], again["incidents_opened"]) == (0, 0)
-    drop(pit, "b", fast("G1", 90), fast("G1", 0), Reading("G2", 5000 * SECOND))
+    drop(pit, "b", fast("G1", 90), fast("G1", 0), Reading("G2", START + 5000 * SECOND))
     run_to_end(pit, [VIBRATION, OPS], instance)
     assert len(hook.came) == 2
 
@@ -147,12 +147,13 @@ def test_of_a_long_history_what_is_news_is_told_and_the_rest_is_shown(
     pit: Company, hook: Hook, instance: dg.DagsterInstance
 ) -> None:
     for hour in range(0, 200, 20):
-        drop(pit, f"{hour:03}", fast("G1", hour * HOUR), Reading("G2", hour * HOUR * SECOND))
+        calm = Reading("G2", START + hour * HOUR * SECOND)
+        drop(pit, f"{hour:03}", fast("G1", hour * HOUR), calm)
     told = run_to_end(pit, [VIBRATION, OPS], instance)
     shown = told.metadata(OPS)
     assert (shown["batches_judged"], shown["incidents_opened"]) == (10, 10)
     assert [opened[:13] for opened in hook.named("opened_at")] == [
-        "1970-01-06T00", "1970-01-06T20", "1970-01-07T16", "1970-01-08T12"
+        "2026-01-06T00", "2026-01-06T20", "2026-01-07T16", "2026-01-08T12"
     ]  # fmt: skip
     assert shown["incidents"].count("stale") == 6
     assert told.failed() == set()
@@ -163,7 +164,7 @@ def test_after_the_ledger_was_lost_what_is_news_is_told_again_under_its_key_and_
 ) -> None:
     for hour in range(0, 200, 20):
         drop(pit, f"{hour:03}", fast("G1", hour * HOUR), fast("G1", hour * HOUR + 30))
-    drop(pit, "calm", Reading("G2", 180 * HOUR * SECOND))
+    drop(pit, "calm", Reading("G2", START + 180 * HOUR * SECOND))
     run_to_end(pit, [VIBRATION, OPS], instance)
     first = hook.keys()
     hook.came.clear()

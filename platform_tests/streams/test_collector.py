@@ -250,6 +250,9 @@ ADDRESSES = [
     ("mqtts://u%40x:p%2F@h/a", Address("mqtts", "h", "a", "u@x", "p/")),
     ("pubsub://mine/vibration", Address("pubsub", "mine", "vibration")),
     ("kafka://a:1,b:2/t", Address("kafka", "a:1,b:2", "t")),
+    ("kafka://a,[::1]:65535/t", Address("kafka", "a,[::1]:65535", "t")),
+    ("mqtt://me:p@[fe80::1]:1/a/@b", Address("mqtt", "[fe80::1]:1", "a/@b", "me", "p")),
+    ("pubsub://example.com:mine/vibration", Address("pubsub", "example.com:mine", "vibration")),
 ]
 
 
@@ -260,17 +263,54 @@ def test_a_url_names_a_transport(url: str, address: Address) -> None:
 
 NO_ADDRESSES = [
     "amqp://h/q", "mqtt://h", "mqtt:///t", "h:1/t", "", "mqtt://h/mine/#/v", "mqtt://h/mine/v+",
+    *(f"{kind}://h:{port}/t" for kind in ("mqtt", "mqtts", "kafka", "kafkas")
+      for port in ("abc", "0", "-1", "65536", "99999", "1.5", "\u0661", " 1", "0x1", "", "1:2")),
+    "mqtt://:1883/t", "mqtt://::1/t", "mqtt://[::1/t", "mqtt://[h]:1/t", "mqtt://[::1]x/t",
+    "mqtt://a:1,b:2/t", "kafka://a:1,/t", "kafka://a:1,b:x/t", "kafka://:9092/t",
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize("url", NO_ADDRESSES)
 def test_a_url_that_names_none_is_refused(url: str) -> None:
-    with pytest.raises(ConfigError):
+    with pytest.raises(ConfigError) as caught:
         connect(url, "name", Bounds())
+    assert caught.value.object == url
+
+
+@pytest.mark.parametrize(
+    ("url", "place"),
+    [
+        ("mqtt://h/t", ("h", 1883)),
+        ("mqtt://h:1/t", ("h", 1)),
+        ("mqtt://[::1]/t", ("::1", 1883)),
+        ("mqtts://me@[2001:db8::7]:65535/t", ("2001:db8::7", 65535)),
+    ],
+)
+def test_a_server_has_a_host_and_a_port(url: str, place: tuple[str, int]) -> None:
+    assert Address.of(url).place(1883) == place
+
+
+@pytest.mark.parametrize("scheme", ["mqtt", "kafka"])
+@given(
+    host=st.from_regex(r"[a-z0-9.-]{1,9}|\[[0-9a-f:]{2,9}\]", fullmatch=True),
+    port=st.integers(-5, 70_000),
+)
+def test_a_port_is_one_that_there_is(scheme: str, host: str, port: int) -> None:
+    url = f"{scheme}://{host}:{port}/t"
+    if 1 <= port <= 65535:
+        assert Address.of(url).place(1) == (host.strip("[]"), port)
+    else:
+        with pytest.raises(ConfigError, match="from 1 to 65535"):
+            Address.of(url)
 
 
 def test_no_password_is_told() -> None:
     assert "secret" not in str(Address.of("kafka://me:secret@h/t"))
-    with pytest.raises(ConfigError) as caught:
-        Address.of("amqp://me:secret@h/t")
-    assert "secret" not in str(caught.value)
+    for url in (
+        "amqp://me:secret@h/t", "mqtt://me:secret@h:0/t", "kafka://me:secret@h:abc/t",
+        "mqtt://me:se/secret@h/t", "me:secret@h/t",
+    ):  # fmt: skip
+        with pytest.raises(ConfigError) as caught:
+            Address.of(url)
+        assert "secret" not in str(caught.value)
+        assert str(caught.value.object).endswith(("h/t", "h:0/t", "h:abc/t"))

@@ -47,8 +47,7 @@ class Gateway:
         self._client = self._made()
 
     def __enter__(self) -> "Gateway":
-        host, _, port = self._at.server.partition(":")
-        self._client.connect_async(host, int(port or 1883))
+        self._client.connect_async(*self._at.place(1883))
         self._client.loop_start()
         return self
 

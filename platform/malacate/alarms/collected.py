@@ -9,10 +9,14 @@ import pyarrow as pa
 from sqlalchemy.exc import SQLAlchemyError
 
 from malacate.alarms.watch import Watch
+from malacate.contracts.chunk import Chunk
 from malacate.contracts.rules import split
 from malacate.errors import MalacateError, OutOfResources, SourceUnreachable
 from malacate.formats import FileFormat, read
 from malacate.ledger.ledger import Ledger
+
+Held = Callable[[Iterator[Chunk]], Iterator[Chunk]]
+"""Puts rows aside before the contract's rules are looked at."""
 
 _log = logging.getLogger(__name__)
 
@@ -22,13 +26,15 @@ class Pass:
 
     Raises ``SourceUnreachable`` while the ledger does not answer: the messages are acknowledged
     once their alarms are noted. A file that cannot be read raises nothing: loading it will tell.
+    Rows that ``held`` puts aside are not judged, as they are not once loading put them aside.
     """
 
     def __init__(
         self, watch: Watch, form: FileFormat, open_ledger: Callable[[], Ledger],
-        wake: Callable[[], None],
+        wake: Callable[[], None], held: Held = iter,
     ) -> None:  # fmt: skip
         self._watch, self._form, self._open, self._wake = watch, form, open_ledger, wake
+        self._held = held
         self._ledger: Ledger | None = None
 
     def __call__(self, data: bytes) -> None:
@@ -58,6 +64,6 @@ class Pass:
             file.write(data)
             file.flush()
             first = 0
-            for chunk in read(Path(file.name), self._watch.table, self._form).chunks:
+            for chunk in self._held(read(Path(file.name), self._watch.table, self._form).chunks):
                 yield split(self._watch.table, chunk, first).rows
                 first += chunk.rows_read

@@ -7,6 +7,7 @@ import csv
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import StringIO
 from itertools import pairwise
 from math import inf, isfinite
 from pathlib import Path
@@ -57,17 +58,30 @@ def _slope(band: Band) -> float:
 
 def read_limits(path: Path) -> dict[str, Limits]:
     """The standards of a file of limits, by name; raise ``ConfigError`` for one that is unsound."""
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = csv.DictReader(file)
-        if tuple(rows.fieldnames or ()) != COLUMNS:
-            raise _unsound(path, 1, ",".join(COLUMNS), ",".join(rows.fieldnames or ()))
-        bands, protects = defaultdict[str, list[Band]](list), dict[str, str]()
-        for row in rows:
-            bands[row["standard"]].append(_band(path, rows.line_num, row))
-            protects[row["standard"]] = row["protects"]
+    rows = csv.DictReader(StringIO(_text(path), newline=""))
+    if tuple(rows.fieldnames or ()) != COLUMNS:
+        raise _unsound(path, 1, ",".join(COLUMNS), ",".join(rows.fieldnames or ()))
+    bands, protects = defaultdict[str, list[Band]](list), dict[str, str]()
+    for row in rows:
+        bands[row["standard"]].append(_band(path, rows.line_num, row))
+        protects[row["standard"]] = row["protects"]
     for name, some in bands.items():
         _require_apart(path, name, some)
     return {name: Limits(name, protects[name], tuple(some)) for name, some in bands.items()}
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(
+            "a table of limits cannot be read",
+            "Correct `limits`, or write the file there: a path is relative to the declaration.",
+            object=str(path),
+            expected="a CSV file in UTF-8",
+            actual=type(error).__name__,
+            reason="unsound_limits",
+        ) from error
 
 
 def _band(path: Path, line: int, row: dict[str, str]) -> Band:
@@ -80,9 +94,11 @@ def _band(path: Path, line: int, row: dict[str, str]) -> Band:
             raise _unsound(path, line, f"a number in {name}", repr(text)) from None
     band = Band(*numbers)
     is_open = band.to_hz == inf and band.from_mm_s == band.to_mm_s
-    sound = 0 <= band.from_hz < band.to_hz and min(band.from_mm_s, band.to_mm_s) > 0
+    sound = 0 <= band.from_hz < band.to_hz and all(
+        0 < limit < inf for limit in (band.from_mm_s, band.to_mm_s)
+    )
     if not sound or not (isfinite(band.to_hz) or is_open):
-        raise _unsound(path, line, "a band that rises, with limits above 0", str(row))
+        raise _unsound(path, line, "a band that rises, with finite limits above 0", str(row))
     if not row["source"]:
         raise _unsound(path, line, "the source of a limit", "none")
     return band

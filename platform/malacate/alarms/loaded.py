@@ -1,5 +1,6 @@
 """The pass over what was loaded: for tables that no collector watches, and behind one that does."""
 
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -88,4 +89,4 @@ def _require_table(watch: Watch, warehouse: Warehouse) -> None:
 def waiting(watch: Watch, ledger: Ledger, limit: int) -> list[str]:
     """Loaded batches that a watch has not judged, oldest first."""
     name = watch.fed_by or watch.table.name.table
-    return alarms.unjudged(ledger, watch.name, watch.table.source, name, limit)
+    return alarms.unjudged(ledger, watch.name, watch.table.source, name, limit, time.time())

@@ -19,7 +19,17 @@ from malacate.alarms.limits import Limits
 SECOND = 1_000_000
 """Instants are in microseconds since 1970."""
 
+SILENT = "silent"
+"""The rule of sensors of which nothing comes."""
+
+TAKEN_DOWN_AFTER = 7 * 24 * 3600 * SECOND
+"""A sensor that is silent for longer, by the others' clocks, has been taken down."""
+
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NEVER_SET = 946_684_800 * SECOND
+"""The year 2000: no clock that was set tells an instant before."""
+_MOST_AHEAD = 300 * SECOND
+"""By so much a clock may be ahead of who receives its readings."""
 
 
 @dataclass(frozen=True)
@@ -66,14 +76,15 @@ class Heard(NamedTuple):
 
 
 def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, Heard]:
-    """What was heard of each sensor."""
-    readings = pa.table(
-        {
-            "sensor": rows.column(columns.sensor).cast(pa.string()),
-            "at": microseconds(rows, columns.instant),
-            "came": microseconds(rows, columns.received or columns.instant),
-        }
-    )
+    """What was heard of each sensor, by readings whose clock may be believed: none tells an instant
+    before 2000, or one well after the reading was received.
+    """
+    at = microseconds(rows, columns.instant)
+    came = microseconds(rows, columns.received or columns.instant)
+    ahead = pc.fill_null(pc.greater(at, pc.add(came, _MOST_AHEAD)), False)
+    is_believed = pc.and_not(pc.greater_equal(at, _NEVER_SET), ahead)
+    sensors = rows.column(columns.sensor).cast(pa.string())
+    readings = pa.table({"sensor": sensors, "at": at, "came": came}).filter(is_believed)
     newest = readings.group_by("sensor").aggregate([("at", "max"), ("came", "max")])
     told = (newest.column(name).to_pylist() for name in ("sensor", "at_max", "came_max"))
     return {
@@ -129,20 +140,21 @@ def silent(
     """Sensors of which nothing came for ``seconds``, by the clocks of the others.
 
     It is as late as ``witnesses`` of them say, so one clock that runs fast silences nobody. Too
-    few sensors know of no silence. ``came_us`` is when that became known.
+    few sensors know of no silence, and nothing is said of one that has been taken down.
+    ``came_us`` is when that became known.
     """
     now = latest(last.values(), witnesses)
     if now is None or len(last) <= witnesses:
         return []
     found = []
     for sensor, at in last.items():
-        if now - at > seconds * SECOND:
+        if 0 < now - at - seconds * SECOND <= TAKEN_DOWN_AFTER:
             value = (now - at) / SECOND
             told = (
                 f"{sensor}: no reading since {instant(at)}, for {value:.0f} s by the other "
                 f"sensors' clocks; {seconds:.0f} s are allowed. Look at the sensor and its link."
             )
-            one = Exceedance("silent", sensor, at, now, value, seconds, "s", told, "", came_us)
+            one = Exceedance(SILENT, sensor, at, now, value, seconds, "s", told, "", came_us)
             found.append(one)
     return sorted(found)
 
@@ -199,5 +211,6 @@ def names(rows: pa.RecordBatch, name: str) -> list[str | None]:
 
 def numbers(rows: pa.RecordBatch, name: str) -> npt.NDArray[np.float64]:
     """A column as numbers; what is null, NaN or infinite is NaN, and breaks no rule."""
-    found: npt.NDArray[np.float64] = rows.column(name).cast(pa.float64()).to_numpy(False)
+    floats = rows.column(name).cast(pa.float64(), safe=False)
+    found: npt.NDArray[np.float64] = floats.to_numpy(False)
     return np.where(np.isfinite(found), found, np.nan)

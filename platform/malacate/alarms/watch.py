@@ -13,10 +13,11 @@ import sqlalchemy as sa
 
 from malacate import crash
 from malacate.alarms import rules
+from malacate.alarms.asked import INSTANT, NAME, NUMBER, require, require_untold_of_people
 from malacate.alarms.incidents import Folded, Incident, fold, incident, key_of_raised
 from malacate.alarms.limits import Limits
 from malacate.alarms.raised import Raised, earliest
-from malacate.alarms.rules import SECOND, Columns, Exceedance, Heard, latest
+from malacate.alarms.rules import SECOND, SILENT, Columns, Exceedance, Heard, latest
 from malacate.alarms.trend import COMPLETENESS, Trend, rising
 from malacate.contracts.table import Table
 from malacate.errors import ConfigError
@@ -60,25 +61,24 @@ class Watch:
     fed_by: str = ""
 
     def __post_init__(self) -> None:
-        columns = self.columns
-        self._require(columns.sensor)
-        self._require(columns.instant)
-        for name in (columns.received, columns.site):
-            if name:
-                self._require(name)
+        table, columns = self.table, self.columns
+        require(table, columns.sensor, NAME)
+        require(table, columns.instant, INSTANT)
+        if columns.received:
+            require(table, columns.received, INSTANT)
+        if columns.site:
+            require(table, columns.site, NAME)
         if self.limits:
             for name in columns.axes or ("axes",):
-                self._require(name, "mm/s")
-            self._require(columns.frequency or "frequency", "Hz")
+                require(table, name, NUMBER, "mm/s")
+            require(table, columns.frequency or "frequency", NUMBER, "Hz")
         if self.battery_below_v is not None:
-            self._require(columns.battery or "battery", "V")
+            require(table, columns.battery or "battery", NUMBER, "V")
         if self.raised is not None:
-            self._require(columns.received or "received")
-            for name in (columns.sensor, *self.raised.columns):
-                self._require_plain(name)
+            self._require_raised(self.raised)
         if self.trend is not None:
             for name in (self.trend.column, COMPLETENESS):
-                self._require_number(name)
+                require(table, name, NUMBER)
 
     @property
     def name(self) -> str:
@@ -121,7 +121,7 @@ class Watch:
         with ledger.together() as connection:
             alarms.take_turn(connection)
             heard = alarms.hear(connection, self.name, judged.heard)
-            folded = self._folded(connection, [*judged.found, *self._silent(heard)])
+            folded = self._folded(connection, judged.found, self._silent(heard))
             rows = [self._row(one, one.opened) for one in folded.changed if one.opened]
             rows += self._raised(connection, judged.raised)
             alarms.open_incidents(connection, rows, self.channels, time.time())
@@ -162,15 +162,29 @@ class Watch:
         last = {sensor: at for sensor, (at, _) in heard.items()}
         return rules.silent(last, self.silent_seconds, self.witnesses, self._came(heard))
 
-    def _folded(self, connection: sa.Connection, found: Sequence[Exceedance]) -> Folded:
+    def _folded(
+        self, connection: sa.Connection, found: Sequence[Exceedance], silent: Sequence[Exceedance]
+    ) -> Folded:
+        """A silence spans all since a sensor was heard, and what others opened meanwhile: only the
+        incidents of its own sensors and rule are looked up for it.
+        """
+        rows = self._near(connection, found) + self._near(connection, silent, SILENT)
+        near = {row["key"]: row for row in rows}
+        names = ("first_us", "last_us", "key", "rule", "subject", "came_us")
+        standing = [Incident(*(row[name] for name in names)) for row in near.values()]
+        return fold(self.name, standing, [*found, *silent], self.quiet_us)
+
+    def _near(
+        self, connection: sa.Connection, found: Sequence[Exceedance], rule: str = ""
+    ) -> list[alarms.Row]:
         if not found:
-            return Folded((), {})
+            return []
         first = min(one.first_us for one in found) - self.quiet_us
         last = max(one.last_us for one in found) + self.quiet_us
-        names = ("first_us", "last_us", "key", "rule", "subject", "came_us")
-        near = alarms.near(connection, self.name, first, last)
-        standing = [Incident(*(row[name] for name in names)) for row in near]
-        return fold(self.name, standing, found, self.quiet_us)
+        if not rule:
+            return alarms.near(connection, self.name, first, last)
+        subjects = sorted({one.subject for one in found})
+        return alarms.near_of(connection, self.name, first, last, rule, subjects)
 
     def _raised(self, connection: sa.Connection, raised: Sequence[Exceedance]) -> list[alarms.Row]:
         """Of each subject the earliest that is told now, unless it was told of before."""
@@ -189,39 +203,18 @@ class Watch:
         storm_us = round(self.storm_seconds * SECOND)
         return {**asdict(opened), **span, **mine, "came_us": one.came_us, "storm_us": storm_us}
 
-    def _require_plain(self, name: str) -> None:
-        self._require(name)
-        if self.table.by_name[name].classification.startswith("pii"):
+    def _require_raised(self, raised: Raised) -> None:
+        table = self.table
+        require(table, self.columns.received or "received", INSTANT)
+        for name in (self.columns.sensor, *raised.columns):
+            require(table, name, NAME)
+            require_untold_of_people(table, name)
+        if not raised.where or not all(raised.where.values()):
             raise ConfigError(
-                f"an alarm would tell {name!r}, which is about a person",
-                "Leave it out of `raised`: an alarm leaves the platform unmasked.",
-                source=str(self.table.name),
-                expected="columns that are not pii",
-                actual=self.table.by_name[name].classification,
-                reason="config",
-            )
-
-    def _require_number(self, name: str) -> None:
-        self._require(name)
-        kind = self.table.by_name[name].type
-        if not (pa.types.is_floating(kind) or pa.types.is_integer(kind)):
-            raise ConfigError(
-                f"a trend cannot be judged by {name!r}",
-                "Name a column of the hours that is a number.",
-                source=str(self.table.name),
-                expected="a double, a float or an integer",
-                actual=str(kind),
-                reason="config",
-            )
-
-    def _require(self, name: str, unit: str = "") -> None:
-        column = self.table.by_name.get(name)
-        if column is None or (unit and column.unit and column.unit != unit):
-            raise ConfigError(
-                f"alarms cannot be judged by {name!r}",
-                "Name a column of the contract, in the unit that the rule is in.",
-                source=str(self.table.name),
-                expected=unit or "a column",
-                actual=column.unit if column else "none",
+                f"every row, or none, would raise {raised.rule!r}",
+                "Say under `raised` which rows are meant: `where: {column: [value]}`.",
+                source=str(table.name),
+                expected="a column in `where`, and a value of each",
+                actual=str(dict(raised.where)),
                 reason="config",
             )

@@ -88,9 +88,12 @@ def _judged(declared: Collected, around: ExitStack) -> Callable[[bytes], None]:
     found = [one for one in watches(company() / "defs") if one.name == declared.key]
     if not found:
         return lambda _: None
-    ledger, (watch,) = target().open_ledger, found
+    ledger, (watch,), horizon = target().open_ledger, found, declared.horizon
+    if horizon is not None:
+        horizon.require_instants(watch.table)
     sender = around.enter_context(Sender(ledger, watch.channels, resolve).running())
-    return Pass(watch, declared.form, ledger, sender.wake)
+    held = iter if horizon is None else horizon.held
+    return Pass(watch, declared.form, ledger, sender.wake, held)
 
 
 @contextmanager

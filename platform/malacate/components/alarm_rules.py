@@ -75,15 +75,10 @@ class AlarmsOf(dg.Model, dg.Resolvable):
 
     def of_readings(self, table: Table, folder: Path) -> Iterator[Watch]:
         """The watch that is meant, if there are rules of readings; raise ``ConfigError`` for one
-        that could not judge.
+        that could not judge, and where nothing would be judged at all.
         """
-        if not (
-            self.limits
-            or self.standards
-            or self.raised
-            or self.battery_below_v
-            or self.silent_seconds
-        ):
+        self._require_rules(table)
+        if not self._is_of_readings:
             return
         yield Watch(
             table,
@@ -123,6 +118,22 @@ class AlarmsOf(dg.Model, dg.Resolvable):
         )
 
     @property
+    def _is_of_readings(self) -> bool:
+        numbers = (self.battery_below_v, self.silent_seconds)
+        return any((self.limits, self.standards, self.raised, *numbers))
+
+    def _require_rules(self, table: Table) -> None:
+        """What is named for a rule that is off would be looked at by nobody."""
+        if not self._is_of_readings and self.trend is None:
+            raise _useless(table, "alarms without a rule", _ALL)
+        if (self.axes or self.frequency) and not self.limits and not self.standards:
+            advice = "Add `limits` and `standards`, or remove `axes` and `frequency`."
+            raise _useless(table, "axes or a frequency without limits", advice)
+        if self.battery and self.battery_below_v is None:
+            advice = "Add `battery_below_v`, in volts, or remove `battery`."
+            raise _useless(table, "a battery without a bound", advice)
+
+    @property
     def _channels(self) -> tuple[str, ...]:
         return (LOG, self.webhook) if self.webhook else (LOG,)
 
@@ -149,6 +160,18 @@ def watches(defs_folder: Path) -> list[Watch]:
     declared = components(defs_folder)
     found = [(doc.path.parent, one) for doc, one in declared if isinstance(one, Watched)]
     return [watch for folder, one in found for watch in one.watches(folder)]
+
+
+_ALL = (
+    "Add `limits` and `standards` with `axes` and `frequency`, `battery_below_v` with `battery`, "
+    "`silent_seconds`, `raised` or `trend`; or remove `alarms`."
+)
+
+
+def _useless(table: Table, what: str, advice: str) -> ConfigError:
+    """The error for what is declared and would never raise an alarm."""
+    source = f"{table.source}/{table.name.table}"
+    return ConfigError(what, advice, source, reason="no_rule")
 
 
 def _unknown(expected: str, actual: str) -> ConfigError:

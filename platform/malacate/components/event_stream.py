@@ -27,6 +27,7 @@ from malacate.orchestration.target import target_name
 from malacate.route import AfterLoad, Duplicates, Route
 from malacate.sources.discovery import Discovery, Windows
 from malacate.sources.files import FileDrops
+from malacate.sources.punctual import Horizon
 from malacate.sources.selection import Selection
 from malacate.sources.streams.collector import HOURS
 from malacate.sources.streams.transport import KINDS, Bounds
@@ -88,6 +89,7 @@ class Collected:
     prefix: str
     bounds: Bounds
     form: FileFormat
+    horizon: Horizon | None
 
 
 class EventStream(dg.Component, dg.Model, dg.Resolvable):
@@ -140,12 +142,14 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
         bounds = Bounds(self.most_messages, self.most_bytes, self.most_seconds)
         for stream in self.tables:
             if stream.url:
+                self._require_no_name(stream)
                 name = f"malacate-{target_name()}-{self.source}-{stream.name}"
                 key = f"{self.source}/{stream.name}"
                 place = store(self.folder)
                 yield Collected(
-                    key, by_reference(stream.url), name, place, stream.prefix, bounds, stream.form
-                )
+                    key, by_reference(stream.url), name, place, stream.prefix, bounds,
+                    stream.form, stream.hourly.held_to if stream.hourly else None,
+                )  # fmt: skip
 
     def watches(self, folder: Path) -> Iterator[Watch]:
         """See ``Watched``."""
@@ -166,6 +170,18 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
             )
         return promised(folder, self.source, [stream.hourly.hours])[stream.hourly.hours]
 
+    def _require_no_name(self, stream: StreamOf) -> None:
+        horizon = stream.hourly.horizon if stream.hourly else None
+        if stream.url and horizon and horizon.named:
+            raise ConfigError(
+                "a horizon asks for the names of files that a collector writes: these tell no time",
+                "Declare came_at: a column, or the broker's $published_at.",
+                source=f"{self.source}/{stream.name}",
+                object="horizon.named",
+                actual=horizon.named,
+                reason="bad_horizon",
+            )
+
     def _raw(self, tables: dict[str, Table], stream: StreamOf) -> RawAsset:
         by_reference(stream.url)
         table, found = tables[stream.name], stream.discovery(self.source, self.folder)
@@ -174,6 +190,7 @@ class EventStream(dg.Component, dg.Model, dg.Resolvable):
             drops = stream.hourly.drops(table, found, stream.form)
             hours = stream.hourly.derived(tables[stream.hourly.hours])
             hours.require_sound(table)
+            self._require_no_name(stream)
         route = Route(
             table, drops, WriteMode.APPEND, duplicates=stream.duplicates,
             after_load=stream.after_load, derives=hours,

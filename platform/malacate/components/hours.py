@@ -63,10 +63,14 @@ class HoursOf(dg.Model, dg.Resolvable):
 
     def drops(self, readings: Table, found: Discovery, form: FileFormat) -> FileDrops:
         """The files of the readings, held to the horizon."""
-        if self.horizon is None:
-            return FileDrops(readings, found, form)
-        horizon = Horizon(self.instant, **self.horizon.model_dump())
-        return Punctual(readings, found, form, horizon=horizon)
+        if horizon := self.held_to:
+            return Punctual(readings, found, form, horizon=horizon)
+        return FileDrops(readings, found, form)
+
+    @property
+    def held_to(self) -> Horizon | None:
+        """The horizon that is meant, if one is."""
+        return Horizon(self.instant, **self.horizon.model_dump()) if self.horizon else None
 
     def stats(self, table: Table) -> HourlyStats:
         """How ``table`` is computed."""

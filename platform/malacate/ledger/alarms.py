@@ -7,12 +7,14 @@ import sqlalchemy as sa
 
 from malacate.ledger.engine import insert, take_turns
 from malacate.ledger.ledger import Ledger
-from malacate.ledger.tables import ALARM, BATCH, HEARD, INCIDENT, JUDGED
+from malacate.ledger.tables import ALARM, ALL_JUDGED, BATCH, HEARD, INCIDENT, JUDGED
 
 Row = dict[str, Any]
 
 _TURN = 7_230_117
 """As ``engine`` locks for creating tables."""
+
+_ALL_AGAIN_AFTER, _LOOKED_BACK = 600.0, 86_400.0
 
 
 def take_turn(connection: sa.Connection) -> None:
@@ -43,9 +45,27 @@ def hear(
 
 def near(connection: sa.Connection, watch: str, first_us: int, last_us: int) -> list[Row]:
     """Incidents of a watch that overlap a span and are no part of another."""
+    found = connection.execute(_near(watch, first_us, last_us))
+    return [dict(row) for row in found.mappings()]
+
+
+def near_of(
+    connection: sa.Connection, watch: str, first_us: int, last_us: int, rule: str,
+    subjects: Sequence[str],
+) -> list[Row]:  # fmt: skip
+    """Those of ``near`` that are of a rule and of one of the subjects; no others are read."""
+    c, rows = INCIDENT.c, list[Row]()
+    for start in range(0, len(subjects), 500):
+        mine = (c.rule == rule, c.subject.in_(subjects[start : start + 500]))
+        found = connection.execute(_near(watch, first_us, last_us).where(*mine))
+        rows += [dict(row) for row in found.mappings()]
+    return rows
+
+
+def _near(watch: str, first_us: int, last_us: int) -> sa.Select[Any]:
     c = INCIDENT.c
     here = (c.watch == watch, c.part_of.is_(None), c.last_us >= first_us, c.first_us <= last_us)
-    return [dict(row) for row in connection.execute(sa.select(INCIDENT).where(*here)).mappings()]
+    return sa.select(INCIDENT).where(*here)
 
 
 def known(connection: sa.Connection, keys: Sequence[str]) -> set[str]:
@@ -108,13 +128,39 @@ def mark_judged(connection: sa.Connection, watch: str, batch_ids: Iterable[str])
         connection.execute(insert(connection)(JUDGED).on_conflict_do_nothing(), rows)
 
 
-def unjudged(ledger: Ledger, watch: str, source: str, table: str, limit: int) -> list[str]:
-    """Loaded batches that a watch has not seen, oldest first."""
+def unjudged(
+    ledger: Ledger, watch: str, source: str, table: str, limit: int, now: float
+) -> list[str]:
+    """Loaded batches that a watch has not seen, oldest first.
+
+    For ten minutes after it had seen all, only what ended since a day before that is looked at:
+    a batch that a clock, or a long commit, puts before it is found ten minutes later.
+    """
+    mark = ledger.select(sa.select(ALL_JUDGED.c.at).where(ALL_JUDGED.c.watch == watch))
+    if mark and 0 <= now - mark[0]["at"] < _ALL_AGAIN_AFTER:
+        since = BATCH.c.ended >= mark[0]["at"] - _LOOKED_BACK
+        return _unjudged(ledger, watch, source, table, limit, since)
+    found = _unjudged(ledger, watch, source, table, limit)
+    if not found:
+        _mark_all_judged(ledger, watch, now)
+    return found
+
+
+def _mark_all_judged(ledger: Ledger, watch: str, now: float) -> None:
+    with ledger.together() as connection:
+        upsert = insert(connection)(ALL_JUDGED).values(watch=watch, at=now)
+        later = upsert.on_conflict_do_update(index_elements=["watch"], set_={"at": now})
+        connection.execute(later)
+
+
+def _unjudged(
+    ledger: Ledger, watch: str, source: str, table: str, limit: int, *where: sa.ColumnElement[bool]
+) -> list[str]:
     seen = sa.select(JUDGED.c.batch_id).where(
         JUDGED.c.watch == watch, JUDGED.c.batch_id == BATCH.c.batch_id
     )
     c = BATCH.c
-    mine = (c.source == source, c.table_name == table, c.state == "loaded")
+    mine = (c.source == source, c.table_name == table, c.state == "loaded", *where)
     query = sa.select(c.batch_id).where(*mine, ~sa.exists(seen.correlate(BATCH)))
     return [
         row["batch_id"] for row in ledger.select(query.order_by(c.ended, c.ordinal).limit(limit))

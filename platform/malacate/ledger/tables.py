@@ -47,6 +47,7 @@ BATCH = sa.Table(
     sa.UniqueConstraint("source", "table_name", "object", "version"),
     sa.Index("batch_queue", "source", "table_name", "state", "next_try"),
     sa.Index("batch_state", "state", "first_seen"),
+    sa.Index("batch_ended", "source", "table_name", "state", "ended"),
     sa.Index("batch_bytes", "source", "table_name", "sha256"),
     sa.Index(
         "batch_repeated",
@@ -197,3 +198,11 @@ JUDGED = sa.Table(
     sa.Column("batch_id", sa.String(64), primary_key=True),
 )
 """Which loaded batches a watch has seen."""
+
+ALL_JUDGED = sa.Table(
+    "all_judged",
+    METADATA,
+    sa.Column("watch", sa.Text, primary_key=True),
+    sa.Column("at", sa.Float, nullable=False),
+)
+"""When a watch was last found to have seen all that was loaded."""

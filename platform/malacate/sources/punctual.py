@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 
 from malacate.batch import Chunk, Found, Reading
 from malacate.contracts.rules import put_aside
+from malacate.contracts.table import Table
 from malacate.errors import ConfigError, UnreadableFile
 from malacate.lake.lake import Lake
 from malacate.sources.files import FileDrops
@@ -45,13 +46,47 @@ class Horizon:
                 reason="bad_horizon",
             )
 
+    def require_instants(self, table: Table) -> None:
+        """Raise ``ConfigError`` unless the columns that it names are instants of ``table``."""
+        wanted = {self.instant, self.came_at} - {""}
+        if lacking := wanted - table.by_name.keys():
+            raise ConfigError(
+                "a horizon names a column that the contract does not have",
+                "Correct the name, or add the column to the contract.",
+                source=str(table.name),
+                object=", ".join(sorted(lacking)),
+                reason="unknown_column",
+            )
+        for column in (table.by_name[name] for name in sorted(wanted)):
+            if not pa.types.is_timestamp(column.type):
+                raise ConfigError(
+                    "a horizon names a column that is no instant",
+                    "Name another, or give it the physicalType timestamptz in the contract.",
+                    source=str(table.name),
+                    object=column.name,
+                    expected="a timestamp",
+                    actual=str(column.type),
+                    reason="bad_horizon",
+                )
+
     def hold(self, reading: Reading, name: str) -> Reading:
         """The read of the file ``name``, with the rows beyond the horizon among its rejects.
 
         Raises ``UnreadableFile`` for a name that does not tell when its rows came.
         """
-        reading.chunks = self._held(reading.chunks, self._told_by(name))
+        reading.chunks = self.held(reading.chunks, self._told_by(name))
         return reading
+
+    def held(self, chunks: Iterator[Chunk], came: pa.Scalar | None = None) -> Iterator[Chunk]:
+        """The chunks of a batch, with the rows beyond the horizon among their rejects.
+
+        All of them ``came`` at an instant in microseconds since 1970; where it is not given, each
+        has to say it in ``came_at``.
+        """
+        read = 0
+        for chunk in chunks:
+            yield put_aside(chunk, self._broken(chunk.rows, came), read)
+            read += chunk.rows_read
 
     def _told_by(self, name: str) -> pa.Scalar | None:
         if not self.named:
@@ -68,12 +103,6 @@ class Horizon:
                 reason="name_without_instant",
             ) from error
         return pa.scalar(_microseconds(at if at.tzinfo else at.replace(tzinfo=UTC)))
-
-    def _held(self, chunks: Iterator[Chunk], came: pa.Scalar | None) -> Iterator[Chunk]:
-        read = 0
-        for chunk in chunks:
-            yield put_aside(chunk, self._broken(chunk.rows, came), read)
-            read += chunk.rows_read
 
     def _broken(self, rows: pa.RecordBatch, came: pa.Scalar | None) -> dict[int, tuple[str, str]]:
         """Reason and detail of each row that is beyond the horizon, by its index."""
@@ -101,15 +130,7 @@ class Punctual(FileDrops):
     horizon: Horizon
 
     def __post_init__(self) -> None:
-        wanted = {self.horizon.instant, self.horizon.came_at} - {""}
-        if lacking := wanted - self.table.by_name.keys():
-            raise ConfigError(
-                "a horizon names a column that the contract does not have",
-                "Correct the name, or add the column to the contract.",
-                source=str(self.table.name),
-                object=", ".join(sorted(lacking)),
-                reason="unknown_column",
-            )
+        self.horizon.require_instants(self.table)
 
     def read(self, found: Found, lake: Lake) -> Reading:
         """See ``FileDrops``; the name is looked at before the rows."""

@@ -56,7 +56,9 @@ class MqttTransport:
         properties = mqtt.Properties(mqtt.PacketTypes.CONNECT)
         properties.SessionExpiryInterval = KEPT_SECONDS
         properties.ReceiveMaximum = in_flight
-        client.connect_async(*_place(at), _ALIVE_SECONDS, clean_start=False, properties=properties)
+        client.connect_async(
+            *at.place(_PORTS[at.scheme]), _ALIVE_SECONDS, clean_start=False, properties=properties
+        )
         client.loop_start()
         return client
 
@@ -182,7 +184,7 @@ def probe(at: Address, name: str) -> str:
     client.on_connect = subscribe
     client.on_subscribe = lambda _, __, ___, reasons, ____: answers.put(_refused(reasons))
     try:
-        client.connect(*_place(at), clean_start=True)
+        client.connect(*at.place(_PORTS[at.scheme]), clean_start=True)
         client.loop_start()
         refused = answers.get(timeout=ANSWER_SECONDS)
     except (OSError, Empty) as error:
@@ -210,11 +212,6 @@ def _client(mqtt: Any, at: Address, name: str) -> Any:
     if at.is_encrypted:
         client.tls_set()
     return client
-
-
-def _place(at: Address) -> tuple[str, int]:
-    host, _, port = at.server.partition(":")
-    return host, int(port or _PORTS[at.scheme])
 
 
 def _refused(reasons: Sequence[Any]) -> str:

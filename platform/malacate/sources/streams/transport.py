@@ -1,10 +1,11 @@
 """What a collector needs of a broker, and the broker that a URL names.
 
 ``mqtt://host:port/topic/filter``, ``pubsub://project/subscription``, ``kafka://host:port/topic``.
-``mqtts`` and ``kafkas`` are the same over TLS. A user and a password stand before the host, with
-``/``, ``:`` and ``@`` percent-encoded.
+``mqtts`` and ``kafkas`` are the same over TLS. An IPv6 host stands in brackets. A user and a
+password stand before the host, with ``/``, ``:`` and ``@`` percent-encoded.
 """
 
+import re
 from dataclasses import dataclass
 from typing import Protocol
 from urllib.parse import unquote
@@ -63,16 +64,23 @@ class Address:
         before, _, path = rest.partition("/")
         credentials, _, server = before.rpartition("@")
         user, _, password = credentials.partition(":")
-        is_known = scheme in KINDS and (KINDS[scheme] != "mqtt" or _is_filter(path))
-        if not is_known or not server or not path:
+        kind = KINDS.get(scheme, "")
+        is_filter = kind != "mqtt" or _is_filter(path)
+        if not kind or not path or not is_filter or not _is_server(kind, server):
             raise ConfigError(
                 "the URL of a stream cannot be understood",
                 "Write mqtt://host:port/topic/filter, pubsub://project/subscription or "
-                "kafka://host:port/topic.",
-                object=f"{scheme}://{server}/{path}",
+                "kafka://host:port/topic, with a port from 1 to 65535, an IPv6 host in brackets, "
+                "and `/`, `:` and `@` of a password percent-encoded.",
+                object=_without_password(url),
                 reason="unknown_stream",
             )
         return cls(scheme, server, path, unquote(user), unquote(password))
+
+    def place(self, port: int) -> tuple[str, int]:
+        """Host and port of a server that is one; ``port`` where the URL has none."""
+        host, given = _placed(self.server) or (self.server, None)
+        return host, given or port
 
     @property
     def is_encrypted(self) -> bool:
@@ -88,6 +96,31 @@ ANSWER_SECONDS = 10.0
 
 KINDS = {"mqtt": "mqtt", "mqtts": "mqtt", "pubsub": "pubsub", "kafka": "kafka", "kafkas": "kafka"}
 """Scheme of a URL to the kind of broker."""
+
+
+_HOST_AND_PORT = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([^][\s,:]+))(?::([0-9]{1,5}))?")
+
+
+def _placed(server: str) -> tuple[str, int | None] | None:
+    """Its host, and its port if it names one; nothing where it cannot be understood."""
+    found = _HOST_AND_PORT.fullmatch(server)
+    if found is None:
+        return None
+    host, port = found[1] or found[2], int(found[3]) if found[3] else None
+    return (host, port) if port is None or 0 < port < 65_536 else None
+
+
+def _is_server(kind: str, server: str) -> bool:
+    """Whether somebody can be asked there: of Kafka any of several, of Pub/Sub a project."""
+    if kind == "pubsub":
+        return bool(server)
+    return all(_placed(one) for one in (server.split(",") if kind == "kafka" else [server]))
+
+
+def _without_password(url: str) -> str:
+    """As much of a URL as may be told where nobody knows its parts."""
+    scheme, told, rest = url.partition("://")
+    return f"{scheme}{told}{rest.rpartition('@')[2]}" if told else url.rpartition("@")[2]
 
 
 def _is_filter(path: str) -> bool:
