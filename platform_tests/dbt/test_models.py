@@ -119,3 +119,32 @@ def _origin(leaf: Node) -> tuple[str, str]:
     if not isinstance(leaf.source, exp.Table):
         return "", ""
     return f"{leaf.source.db}.{leaf.source.name}", leaf.name.split(".")[-1].strip('"')
+
+
+def told_by(check: str, manifest: dict[str, Any], *statements: str) -> list[tuple[Any, ...]]:
+    """The rows that a check finds in tables that these statements make."""
+    (node,) = (one for one in manifest["nodes"].values() if one["name"] == check)
+    with duckdb.connect() as connection:
+        for statement in ("create schema silver", *statements):
+            connection.execute(statement)
+        return connection.execute(_without_catalog(node["compiled_code"])).fetchall()
+
+
+def test_a_vector_sum_that_its_axes_cannot_have_is_told(built: Any) -> None:
+    rows = "(2, 2), (2, 3.464), (2, 3.47), (2, 1.9), (0, 0), (null, null)"
+    found = told_by(
+        "vector_sums_fit_their_axes", built[1],
+        "create table silver.vibration_hour as select 'G1' as sensor_id, 0 as hour_at, * from "
+        f"(values {rows}) as t(ppv_mm_s, peak_pvs_mm_s)",
+    )  # fmt: skip
+    assert [float(row[3]) for row in found] == [3.47, 1.9]
+
+
+def test_an_event_that_may_not_follow_those_before_it_is_told(built: Any) -> None:
+    found = told_by(
+        "issue_events_are_legal", built[1],
+        "create table silver.machine_issue_event as select *, 'i' as issue_id, 'open' as "
+        "from_status, 'ack' as status from (values ('a', true), ('b', false)) as t(event_id, "
+        "is_applied)",
+    )  # fmt: skip
+    assert [row[0] for row in found] == ["b"]
