@@ -197,8 +197,15 @@ def test_a_clock_that_is_ahead_silences_nobody() -> None:
     ahead = {**reading(1, sensor="fast"), "measured_at": datetime.now(UTC) + timedelta(days=30)}
     shown = loaded(reading(0), reading(4), ahead, ended=EPOCH)
     assert (shown["hours"], shown["hours_told"], shown["hours_ahead"]) == (3, 2, 1)
-    assert (shown["sensors_silent"], shown["hours_renewed"]) == (0, 3)
+    assert (shown["sensors_silent"], shown["hours_renewed"]) == (0, 2)
     assert bars(shown["by_hour"].value) == 2
+
+
+def test_a_reading_that_is_ahead_brings_no_silent_sensor_back() -> None:
+    ahead = {**reading(1, sensor="dead"), "measured_at": datetime.now(UTC) + timedelta(days=30)}
+    rows = [reading(0, sensor="dead"), reading(0), reading(8), reading(9)]
+    shown = loaded(*rows, ahead, ended=EPOCH)
+    assert (shown["sensors_silent"], shown["hours_renewed"]) == (1, 2)
 
 
 def test_a_run_that_publishes_nothing_asks_the_warehouse_nothing(tmp_path: Path) -> None:

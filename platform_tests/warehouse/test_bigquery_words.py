@@ -130,7 +130,7 @@ def test_what_is_derived_is_googlesql(engine: Engine) -> None:
     assert renewed.is_renewed
     assert hour_states.sensors_by_state(warehouse, hours.STATS, hours.EPOCH)["silent"] == []
     warehouse.ensure([hours.SPECTRAL.table])
-    assert hour_states.spectra_standing(warehouse, hours.SPECTRAL, hours.EPOCH) == []
+    assert hour_states.spectra_standing(warehouse, hours.SPECTRAL, *[hours.EPOCH] * 2) == []
 
 
 @pytest.mark.parametrize("kind", [pa.date32(), pa.timestamp("us"), pa.timestamp("us", "UTC")])

@@ -111,8 +111,10 @@ def test_an_hour_has_the_frequency_of_the_sensor_with_the_most_energy_and_mean_e
     ]
     with OPENED[-1]() as engine:
         engine.warehouse.publish([Batches(engine.lake, SPECTRAL.table).of(drop(), rows)])
-        found = spectra_standing(engine.warehouse, SPECTRAL, EPOCH + timedelta(hours=1))
-        assert spectra_standing(engine.warehouse, STATS, EPOCH) == []
+        first, last = (EPOCH + timedelta(hours=n) for n in (1, 2))
+        found = spectra_standing(engine.warehouse, SPECTRAL, first, last)
+        assert len(spectra_standing(engine.warehouse, SPECTRAL, EPOCH, first)) == 2
+        assert spectra_standing(engine.warehouse, STATS, EPOCH, EPOCH) == []
     assert [one.hour_at for one in found] == [EPOCH + timedelta(hours=n) for n in (1, 2)]
     assert [one.dominant_hz for one in found] == [{"tran": 3.0}, {"tran": None}]
     assert [one.energy["tran"] for one in found] == [

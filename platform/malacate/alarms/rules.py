@@ -23,7 +23,7 @@ SILENT = "silent"
 """The rule of sensors of which nothing comes."""
 
 TAKEN_DOWN_AFTER = 7 * 24 * 3600 * SECOND
-"""A sensor that is silent for longer, by the others' clocks, has been taken down."""
+"""For so long a silence lasts, by the others' clocks: then the sensor has been taken down."""
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _NEVER_SET = 946_684_800 * SECOND
@@ -76,15 +76,16 @@ class Heard(NamedTuple):
 
 
 def heard(rows: pa.RecordBatch, columns: Columns) -> dict[str, Heard]:
-    """What was heard of each sensor, by readings whose clock may be believed: none tells an instant
-    before 2000, or one well after the reading was received.
+    """What was heard of each sensor. A clock that tells an instant before 2000, or one well after
+    the reading was received, is not believed: then it is of when that was.
     """
     at = microseconds(rows, columns.instant)
     came = microseconds(rows, columns.received or columns.instant)
-    ahead = pc.fill_null(pc.greater(at, pc.add(came, _MOST_AHEAD)), False)
-    is_believed = pc.and_not(pc.greater_equal(at, _NEVER_SET), ahead)
+    is_wrong = pc.or_(pc.greater(at, pc.add(came, _MOST_AHEAD)), pc.less(at, _NEVER_SET))
+    at = pc.if_else(pc.fill_null(is_wrong, False), came, at)
     sensors = rows.column(columns.sensor).cast(pa.string())
-    readings = pa.table({"sensor": sensors, "at": at, "came": came}).filter(is_believed)
+    readings = pa.table({"sensor": sensors, "at": at, "came": came})
+    readings = readings.filter(pc.greater_equal(at, _NEVER_SET))
     newest = readings.group_by("sensor").aggregate([("at", "max"), ("came", "max")])
     told = (newest.column(name).to_pylist() for name in ("sensor", "at_max", "came_max"))
     return {
@@ -140,7 +141,7 @@ def silent(
     """Sensors of which nothing came for ``seconds``, by the clocks of the others.
 
     It is as late as ``witnesses`` of them say, so one clock that runs fast silences nobody. Too
-    few sensors know of no silence, and nothing is said of one that has been taken down.
+    few sensors know of no silence, and that of one that has been taken down is over.
     ``came_us`` is when that became known.
     """
     now = latest(last.values(), witnesses)
@@ -148,13 +149,14 @@ def silent(
         return []
     found = []
     for sensor, at in last.items():
-        if 0 < now - at - seconds * SECOND <= TAKEN_DOWN_AFTER:
+        if now - at > seconds * SECOND:
+            until = min(now, at + round(seconds * SECOND) + TAKEN_DOWN_AFTER)
             value = (now - at) / SECOND
             told = (
                 f"{sensor}: no reading since {instant(at)}, for {value:.0f} s by the other "
                 f"sensors' clocks; {seconds:.0f} s are allowed. Look at the sensor and its link."
             )
-            one = Exceedance(SILENT, sensor, at, now, value, seconds, "s", told, "", came_us)
+            one = Exceedance(SILENT, sensor, at, until, value, seconds, "s", told, "", came_us)
             found.append(one)
     return sorted(found)
 

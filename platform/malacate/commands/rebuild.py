@@ -31,7 +31,8 @@ def rebuild(
 ) -> None:
     """Rebuild the ledger from lake and warehouse, or the raw tables from the lake.
 
-    What stands is put aside, never deleted. Stop `make dev` before, run silver and gold afterwards.
+    What stands is put aside, never deleted. Stop `make dev` before; run hours that an engine
+    computes, silver and gold afterwards.
     """
     chosen, declared = target(), routes()
     stamp = time.strftime("%Y%m%dT%H%M%S")
@@ -45,6 +46,9 @@ def rebuild(
         Console(stderr=True).print(f"What stood is kept in {kept}.", soft_wrap=True)
     platform, rows = opened(), []
     for route in (route for raw in declared for route in routes_of(raw, platform)):
+        if lost is Lost.WAREHOUSE and isinstance(route.source, HoursDue):
+            # Hours from before their engine have no landing.
+            route.source.forget()
         landings = platform.rebuild(route)
         rows.append({"table": "/".join(route.table.name.key), "landings": landings})
     show(rows, as_json, f"Rebuilt the {lost.value}")

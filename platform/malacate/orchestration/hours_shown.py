@@ -56,7 +56,7 @@ def _of_load(
     standing = hours_standing(warehouse, stats, since, batch_ids)
     return {
         "hours": number,
-        **_lateness(standing, report),
+        **_lateness(_begun(standing), report),
         **of_hours(warehouse, stats, readings, standing),
     }
 
@@ -68,21 +68,30 @@ def of_hours(
 
     Hours ahead of the clock, of a sensor whose own is wrong, are counted and no more.
     """
-    number, now = len(standing), datetime.now(UTC)
-    standing = [one for one in standing if one.hour_at.replace(tzinfo=UTC) <= now] or standing
+    ahead = sum(_is_ahead(one) for one in standing)
+    standing = _begun(standing)
     newest = standing[-1].hour_at if standing else None
     aside = {"too_late": 0, **put_aside(warehouse, readings)}
     skewed = clock_skewed(warehouse, stats.sensor, readings) if "clock_skew" in aside else []
     states = {**sensors_by_state(warehouse, stats, newest), "clock_skewed": skewed}
     return {
         **_counts(standing),
-        "hours_ahead": number - len(standing),
+        "hours_ahead": ahead,
         **{f"rows_{why}": number for why, number in aside.items()},
         **{f"sensors_{state}": len(names) for state, names in states.items()},
         "sensors_by_state": dg.MetadataValue.md(_states(states)),
         "by_hour": dg.MetadataValue.md(_picture(standing[-SHOWN:])),
         **_spectra(warehouse, stats, standing[-SHOWN:]),
     }
+
+
+def _begun(standing: Sequence[HourStands]) -> Sequence[HourStands]:
+    """Those that are not ahead, or all if none is not."""
+    return [one for one in standing if not _is_ahead(one)] or standing
+
+
+def _is_ahead(one: HourStands) -> bool:
+    return one.hour_at.replace(tzinfo=UTC) > datetime.now(UTC)
 
 
 def _counts(standing: Sequence[HourStands]) -> dict[str, Any]:
@@ -131,7 +140,7 @@ def _spectra(
 ) -> dict[str, Any]:
     if stats.spectrum is None or not hours:
         return {}
-    found = spectra_standing(warehouse, stats, hours[0].hour_at)
+    found = spectra_standing(warehouse, stats, hours[0].hour_at, hours[-1].hour_at)
     if not found:
         return {}
     told = (

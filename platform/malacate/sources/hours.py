@@ -141,6 +141,12 @@ class HoursDue:
         markers = self.warehouse.markers(self.readings.name)
         return {marker.batch_id for marker in markers.values() if marker.is_current}
 
+    def forget(self) -> None:
+        """Forget which readings the hours are of, so that the next window is of all hours."""
+        name = self.stats.table.name
+        for landing in self.lake.landings(name.schema, name.table):
+            self.lake.remove(self.list_path(landing.batch_id))
+
     def listed(self, batch_id: str) -> set[str] | None:
         """The batches of readings that hours are of, if that is still known."""
         text = self.lake.content(self.list_path(batch_id))

@@ -92,9 +92,13 @@ def hours_standing(
     return [HourStands(**one) for one in found.to_pylist()]
 
 
-def _since(since: datetime | None) -> tuple[str, dict[str, Any]]:
-    """The value is bound: so partitions are left out where the table has some."""
-    return ("where hour_at >= $since", {"since": since}) if since else ("", {})
+def _since(since: datetime | None, until: datetime | None = None) -> tuple[str, dict[str, Any]]:
+    """Values are bound: so partitions are left out where the table has some."""
+    given = {"since": since, "until": until}
+    values = {name: at for name, at in given.items() if at is not None}
+    terms = {"since": "hour_at >= $since", "until": "hour_at <= $until"}
+    where = " and ".join(terms[name] for name in values)
+    return (f"where {where}" if where else ""), values
 
 
 def _total(stats: HourlyStats, name: str) -> str:
@@ -106,13 +110,15 @@ def _ppv(stats: HourlyStats) -> str:
 
 
 def spectra_standing(
-    warehouse: Warehouse, stats: HourlyStats, since: datetime
+    warehouse: Warehouse, stats: HourlyStats, since: datetime, until: datetime
 ) -> list[SpectrumStands]:
-    """The spectra of the hours from ``since`` on, oldest first; none if the table has none."""
+    """The spectra of the hours from ``since`` to ``until``, oldest first; none if the table has
+    none.
+    """
     bands = _bands(stats)
     if not bands:
         return []
-    where, values = _since(since)
+    where, values = _since(since, until)
     energies = [quote(name, "duckdb") for of in bands.values() for name in of.values()]
     loudest = {quote(_dominant(axis), "duckdb"): _loudest(axis, bands[axis]) for axis in bands}
     rows = ", ".join(["hour_at", *energies, *(f"{text} as {n}" for n, text in loudest.items())])
@@ -182,20 +188,20 @@ def sensors_by_state(
     """
     if newest is None:
         return {"silent": [], "frozen": []}
-    last = _last_hours(warehouse, stats, newest - KNOWN_FOR)
+    last = _last_hours(warehouse, stats, newest)
     silent = [row["sensor"] for row in last if newest - row["hour_at"] > SILENT_AFTER]
     frozen = [row["sensor"] for row in last if row["is_frozen"] and row["hour_at"] == newest]
     return {"silent": sorted(silent), "frozen": sorted(frozen)}
 
 
 def _last_hours(
-    warehouse: Warehouse, stats: HourlyStats, since: datetime
+    warehouse: Warehouse, stats: HourlyStats, newest: datetime
 ) -> Sequence[dict[str, Any]]:
     names, known = (f"{axis}_peak_to_peak_mm_s" for axis in stats.axes), stats.table.by_name
     still = [f"{quote(n, 'duckdb')} = 0" for n in names if n in known]
     is_told = bool(still) and "readings" in known
     is_frozen = " and ".join(["readings > 1", *still]) if is_told else "false"
-    sensor, (where, values) = quote(stats.sensor, "duckdb"), _since(since)
+    sensor, (where, values) = quote(stats.sensor, "duckdb"), _since(newest - KNOWN_FOR, newest)
     found = warehouse.query(
         f"select {sensor} as sensor, hour_at, {is_frozen} as is_frozen "
         f"from {stats.table.name.sql('duckdb')} {where} "

@@ -141,7 +141,7 @@ def require_typed(hours: Table, readings: Table, sensor: str, computed: Collecti
     """Raise ``ContractError`` unless a row of hours is known by sensor and hour, and each column
     has the type of what it is to hold: another would be taken as changed each time.
     """
-    if hours.key != (sensor, "hour_at") or REVISION not in hours.by_name:
+    if set(hours.key) != {sensor, "hour_at"} or REVISION not in hours.by_name:
         raise ContractError(
             "the contract of the hours lacks what a row is known by",
             f"Give it the key ({sensor}, hour_at) and a column {REVISION}.",

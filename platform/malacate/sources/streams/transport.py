@@ -114,7 +114,8 @@ def _is_server(kind: str, server: str) -> bool:
     """Whether somebody can be asked there: of Kafka any of several, of Pub/Sub a project."""
     if kind == "pubsub":
         return bool(server)
-    return all(_placed(one) for one in (server.split(",") if kind == "kafka" else [server]))
+    some = server.split(",") if kind == "kafka" else [server]
+    return all(_placed(one.strip()) for one in some)
 
 
 def _without_password(url: str) -> str:
