@@ -17,7 +17,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from platform_tests.company import (
     Command,
@@ -167,6 +167,7 @@ def live(past: Past, steps: Sequence[Any], widens_after: int) -> None:
 
 @settings(max_examples=15)
 @given(LIVES, st.booleans(), st.integers(1, 5))
+@example([("append", [("a", 1, ())]), ("whole", [1]), ("append", [("a", 1, ())])], False, 1)
 def test_as_of_each_instant_is_what_the_table_held_then(
     steps: list[Any], adds_up: bool, widens_after: int
 ) -> None:

@@ -233,6 +233,17 @@ def test_a_snapshot_is_the_table(warehouse: Warehouse, lake: Lake) -> None:
     assert ids(warehouse) == []
 
 
+def test_what_was_appended_before_a_snapshot_and_comes_again_takes_no_row_of_it(
+    warehouse: Warehouse, lake: Lake
+) -> None:
+    whole = Batches(lake, table(), WriteMode.SNAPSHOT)
+    first = Batches(lake, table()).of(drop(), rows(1))
+    outcome(warehouse, first)
+    outcome(warehouse, whole.of(snapshot(5), rows(2)))
+    assert outcome(warehouse, first) == ["already"]
+    assert ids(warehouse) == [2]
+
+
 def test_a_snapshot_may_become_a_table_and_back(warehouse: Warehouse, lake: Lake) -> None:
     whole, upserted = (Batches(lake, table(), m) for m in (WriteMode.SNAPSHOT, WriteMode.UPSERT))
     outcome(warehouse, whole.of(snapshot(1), rows(1)))

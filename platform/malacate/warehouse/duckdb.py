@@ -103,7 +103,8 @@ class DuckDBWarehouse:
         publications: Sequence[Publication],
     ) -> list[Published]:
         table, derives = publications[0].table, publications[0].derives
-        if any(one.mode is not WriteMode.SNAPSHOT for one in publications):
+        accumulates = any(one.mode is not WriteMode.SNAPSHOT for one in publications)
+        if accumulates and kind_of(connection, table.name) != "view":
             follow(connection, table)
         if derives is not None:
             begin_touching(connection, table, derives)

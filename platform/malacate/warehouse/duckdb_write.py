@@ -29,6 +29,8 @@ def write(
     if this.mode is WriteMode.SNAPSHOT:
         _snapshot(connection, this, lake_root)
     else:
+        if kind_of(connection, this.table.name) == "view":
+            follow(connection, this.table)
         if this.derives is not None and has_older:
             _touch_what_goes(connection, this, this.derives)
         _make_room(connection, this, lake_root, has_older)
