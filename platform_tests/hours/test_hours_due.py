@@ -188,4 +188,4 @@ def test_hours_without_a_key_or_a_revision_are_refused() -> None:
         replace(HOURS, columns=tuple(c for c in HOURS.columns if c.name != "revision")),
     ):
         with pytest.raises(ContractError, match=r"\(sensor_id, hour_at\)"):
-            measured(replace(STATS, table=table), READING)
+            replace(STATS, table=table).require_sound(READING)
