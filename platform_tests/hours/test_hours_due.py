@@ -20,7 +20,6 @@ from platform_tests.warehouse.hours import HOURS, READING, STATS, Row, reading
 
 from malacate.errors import ContractError, PipelineFailed
 from malacate.hours.job import Job
-from malacate.sources.hours import measured
 
 
 @pytest.fixture
