@@ -7,7 +7,6 @@ and late files did to the real one shows as a difference. Nothing of the real on
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import duckdb
@@ -22,7 +21,7 @@ from malacate.lake.lake import Lake
 from malacate.ledger.ledger import Ledger, Outcome
 from malacate.ledger.tables import BATCH
 from malacate.names import quote
-from malacate.sources.hours import HoursDue
+from malacate.sources.hours import HoursDue, microseconds
 from malacate.warehouse.duckdb import DuckDBWarehouse
 from malacate.warehouse.hourly import HourlyStats
 
@@ -151,12 +150,9 @@ def _hours(route: Route, stats: HourlyStats, fresh: Ingest, real: Ingest) -> Dif
         due = standing.touched(standing.published())
     except LakeError:
         due = None
-    late = f"epoch_us(max(hour_at)) in ({', '.join(map(_us, sorted(due)))})" if due else "false"
+    instants = ", ".join(str(microseconds(hour)) for hour in sorted(due or ()))
+    late = f"epoch_us(max(hour_at)) in ({instants})" if due else "false"
     return _compare(stats.table, fresh, real, late=late, late_of_target=late)
-
-
-def _us(hour: datetime) -> str:
-    return str(int(hour.replace(tzinfo=UTC).timestamp()) * 1_000_000)
 
 
 def _compare(

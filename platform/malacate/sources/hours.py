@@ -205,7 +205,7 @@ class _BringUp:
         return Job(
             what,
             files,
-            None if hours is None else sorted(map(_us, hours)),
+            None if hours is None else sorted(map(microseconds, hours)),
             pa.schema([(column.name, column.type) for column in rows]),
             pa.schema([(name, table.by_name[name].type) for name in what.columns]),
             due.lake.uri(f"{self._place}/{self.output}"),
@@ -231,7 +231,8 @@ class _BringUp:
         return self.due.place(self.found.batch_id)
 
 
-def _us(hour: datetime) -> int:
+def microseconds(hour: datetime) -> int:
+    """An hour, in microseconds since 1970."""
     return (hour.replace(tzinfo=UTC) - _EPOCH) // timedelta(microseconds=1)
 
 
